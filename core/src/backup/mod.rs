@@ -1,0 +1,1 @@
+//! One backup: pg_dump → gzip → S3 multipart → retention → notification.

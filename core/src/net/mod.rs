@@ -1,0 +1,3 @@
+//! Connecting and driving on tokio: hosts, TCP, TLS, startup, cancel; the HTTPS client.
+
+pub mod connect;
