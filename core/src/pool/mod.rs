@@ -1,5 +1,9 @@
 //! The pool as a state machine: no sockets, no clock. See [`Pool`].
 
+mod slots;
 mod state;
+mod types;
+mod waiters;
 
-pub use state::{Action, ConnId, Counts, Failure, Misuse, Pool, PoolOptions, Release, WaiterId};
+pub use state::Pool;
+pub use types::{Action, ConnId, Counts, Failure, Misuse, PoolOptions, Release, WaiterId};
