@@ -58,7 +58,21 @@ struct Inner {
     /// A name in the style of Node or OpenSSL (`ECONNREFUSED`, `SELF_SIGNED_CERT_IN_CHAIN`) where one exists.
     name: Option<Cow<'static, str>>,
     server: Option<ServerError>,
+    place: Option<Place>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Where a connection failed, in the words of Node's system errors.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The system call or its nearest Node name: `connect`, `getaddrinfo`, `read`, `write`.
+    pub syscall: Option<&'static str>,
+    /// The resolved address or the unix socket's path.
+    pub address: Option<String>,
+    /// TCP port.
+    pub port: Option<u16>,
+    /// The name that was to be resolved.
+    pub hostname: Option<String>,
 }
 
 impl Error {
@@ -70,6 +84,7 @@ impl Error {
                 message: message.into(),
                 name: None,
                 server: None,
+                place: None,
                 source: None,
             }),
         }
@@ -101,6 +116,13 @@ impl Error {
         self
     }
 
+    /// Adds where it happened.
+    #[must_use]
+    pub fn with_place(mut self, place: Place) -> Error {
+        self.inner.place = Some(place);
+        self
+    }
+
     /// Who is at fault, and in which step.
     pub fn kind(&self) -> Kind {
         self.inner.kind
@@ -122,6 +144,11 @@ impl Error {
     /// All fields of the server's error.
     pub fn server(&self) -> Option<&ServerError> {
         self.inner.server.as_ref()
+    }
+
+    /// Where it happened, for a socket, DNS or TLS error of connecting.
+    pub fn place(&self) -> Option<&Place> {
+        self.inner.place.as_ref()
     }
 
     /// The socket error at the root, if there is one.

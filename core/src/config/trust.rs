@@ -1,0 +1,557 @@
+//! Which roots are trusted, and the TLS settings of one connection.
+//!
+//! A vendored OpenSSL has no roots of its own. Roots are loaded at first need and kept; a failed handshake makes the
+//! next connection load them anew ([`forget`]), so that a rotated file needs no restart. A missing file never turns
+//! verification off.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use openssl::pkey::PKey;
+use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
+use openssl::x509::X509;
+use openssl::x509::store::{X509Store, X509StoreBuilder};
+use openssl::x509::verify::X509CheckFlags;
+
+use super::{SslMode, TlsOptions};
+use crate::error::Kind;
+use crate::{Error, Result};
+
+/// The root certificate of Yandex's managed PostgreSQL, where its platform keeps it.
+pub const PLATFORM_ROOTS: &str = "/usr/local/share/ca-certificates/yandex-internal-ca.crt";
+
+/// Contexts kept at most; a process uses one or two.
+const KEPT: usize = 8;
+
+/// Where roots come from when none are named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Only what is given: `new Pool`, `new Client` and Rust. A mode that verifies fails without given roots.
+    #[default]
+    Given,
+    /// The files of getPool, runBackup and C.
+    Files(Places),
+}
+
+/// Where [`Trust::Files`] looks, the first that exists: `certs/root.crt` in the working folder, in the entry module's
+/// folder, in its `shared/` and beside it; the platform's file; `.postgresql/root.crt` in the home folder; the system's
+/// store; the extra roots.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Places {
+    /// The working folder.
+    pub working_folder: Option<PathBuf>,
+    /// The folder of the program's entry module (Node's `require.main`).
+    pub entry_folder: Option<PathBuf>,
+    /// The platform's file, [`PLATFORM_ROOTS`] unless a test says otherwise.
+    pub platform_file: Option<PathBuf>,
+    /// The home folder.
+    pub home: Option<PathBuf>,
+    /// Whether the system's store counts.
+    pub system: bool,
+    /// PEM, used when nothing else was found (Node's `tls.rootCertificates`).
+    pub extra_roots: Option<Arc<[u8]>>,
+}
+
+impl Places {
+    /// The places of this process; `lookup` is asked for HOME.
+    pub fn of_process(lookup: &dyn Fn(&str) -> Option<String>) -> Places {
+        Places {
+            working_folder: std::env::current_dir().ok(),
+            entry_folder: None,
+            platform_file: Some(PathBuf::from(PLATFORM_ROOTS)),
+            home: lookup("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
+            system: true,
+            extra_roots: None,
+        }
+    }
+
+    /// Nowhere.
+    pub fn none() -> Places {
+        Places {
+            working_folder: None,
+            entry_folder: None,
+            platform_file: None,
+            home: None,
+            system: false,
+            extra_roots: None,
+        }
+    }
+
+    /// The files in the order in which they are looked for.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let certs = |folder: &Path| folder.join("certs/root.crt");
+        let mut files = Vec::new();
+        files.extend(self.working_folder.as_deref().map(certs));
+        if let Some(entry) = self.entry_folder.as_deref() {
+            files.extend([certs(entry), certs(&entry.join("shared"))]);
+            files.extend(entry.parent().map(certs));
+        }
+        files.extend(self.platform_file.clone());
+        files.extend(self.home.as_deref().map(|home| home.join(".postgresql/root.crt")));
+        let mut seen = std::collections::HashSet::new();
+        files.retain(|file| seen.insert(file.clone()));
+        files
+    }
+}
+
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Places")
+            .field("files", &self.files())
+            .field("system", &self.system)
+            .field("extra_roots", &self.extra_roots.is_some())
+            .finish()
+    }
+}
+
+/// Where the roots in use came from: for messages and for pg_dump's PGSSLROOTCERT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Handed over in memory.
+    Given,
+    /// This file.
+    File(PathBuf),
+    /// The system's store: its bundle and its folders of hashed certificates.
+    System {
+        /// The bundle.
+        file: Option<PathBuf>,
+        /// The folders.
+        folders: Vec<PathBuf>,
+    },
+    /// [`Places::extra_roots`].
+    Extra,
+    /// Nothing is verified.
+    None,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Given => f.write_str("the given ca"),
+            Source::File(file) => write!(f, "{}", file.display()),
+            Source::System { file: Some(file), .. } => write!(f, "the system's store ({})", file.display()),
+            Source::System { folders, .. } => write!(
+                f,
+                "the system's store ({})",
+                folders.first().map_or("none".into(), |folder| folder.to_string_lossy())
+            ),
+            Source::Extra => f.write_str("the built-in public roots"),
+            Source::None => f.write_str("none"),
+        }
+    }
+}
+
+/// The roots found, as certificates.
+#[derive(Clone)]
+pub struct Roots {
+    /// Where they are from.
+    pub source: Source,
+    /// Empty for [`Source::None`] and where only hashed folders exist.
+    pub certificates: Vec<X509>,
+}
+
+impl Roots {
+    /// All of them in one PEM text.
+    pub fn to_pem(&self) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        for certificate in &self.certificates {
+            out.extend(certificate.to_pem().map_err(openssl)?);
+        }
+        Ok(out)
+    }
+}
+
+impl TlsOptions {
+    /// Whether `mode` verifies the server's certificate: `require` does when roots are named (libpq's rule).
+    pub fn verifies(&self, mode: SslMode) -> bool {
+        match mode {
+            SslMode::VerifyCa | SslMode::VerifyFull => true,
+            SslMode::Require => self.ca.is_some() || self.ca_file.is_some(),
+            SslMode::Disable | SslMode::Allow | SslMode::Prefer | SslMode::NoVerify => false,
+        }
+    }
+}
+
+/// The roots that `tls` leads to. Reads files. An explicitly named file that is missing is an error, and so is finding
+/// none at all; the message says where it looked.
+pub fn roots(tls: &TlsOptions) -> Result<Roots> {
+    if let Some(pem) = &tls.ca {
+        return Ok(Roots {
+            certificates: certificates(pem, "the given ca")?,
+            source: Source::Given,
+        });
+    }
+    if let Some(file) = &tls.ca_file {
+        if file.as_os_str() == "system" {
+            return system()?.ok_or_else(|| {
+                Error::new(
+                    Kind::Config,
+                    "sslrootcert=system, but this system has no store of root certificates",
+                )
+            });
+        }
+        let pem = read(file, "the root certificate file", "PG_SSLROOTCERT (or sslrootcert)")?;
+        return Ok(Roots {
+            certificates: certificates(&pem, &file.display().to_string())?,
+            source: Source::File(file.clone()),
+        });
+    }
+    let Trust::Files(places) = &tls.trust else {
+        return Err(Error::new(
+            Kind::Config,
+            "the server's certificate is to be verified, but no root certificates were given: pass ca",
+        ));
+    };
+    let files = places.files();
+    for file in &files {
+        match std::fs::read(file) {
+            Ok(pem) => {
+                return Ok(Roots {
+                    certificates: certificates(&pem, &file.display().to_string())?,
+                    source: Source::File(file.clone()),
+                });
+            }
+            Err(error) if is_absent(&error) => {}
+            Err(error) => {
+                return Err(Error::new(
+                    Kind::Config,
+                    format!("cannot read the root certificates in {}: {error}", file.display()),
+                )
+                .with_source(error));
+            }
+        }
+    }
+    if places.system
+        && let Some(roots) = system()?
+    {
+        return Ok(roots);
+    }
+    if let Some(pem) = &places.extra_roots {
+        return Ok(Roots {
+            certificates: certificates(pem, "the extra roots")?,
+            source: Source::Extra,
+        });
+    }
+    let looked: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    Err(Error::new(
+        Kind::Config,
+        format!(
+            "no root certificates to verify the server with: looked for {}{}; set PG_SSLROOTCERT to the server's CA file",
+            looked.join(", "),
+            if places.system {
+                " and for the system's store"
+            } else {
+                ""
+            },
+        ),
+    ))
+}
+
+/// The system's store, by `SSL_CERT_FILE`, `SSL_CERT_DIR` or the places that distributions use; `None` = there is none.
+pub fn system() -> Result<Option<Roots>> {
+    let found = openssl_probe::probe();
+    let mut certificates = Vec::new();
+    if let Some(file) = &found.cert_file {
+        let pem = read(file, "the system's root certificates", "SSL_CERT_FILE")?;
+        certificates = self::certificates(&pem, &file.display().to_string())?;
+    } else {
+        for folder in &found.cert_dir {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if let Ok(pem) = std::fs::read(entry.path())
+                    && let Ok(found) = X509::stack_from_pem(&pem)
+                {
+                    certificates.extend(found);
+                }
+            }
+        }
+    }
+    Ok((!certificates.is_empty()).then_some(Roots {
+        source: Source::System {
+            file: found.cert_file,
+            folders: found.cert_dir,
+        },
+        certificates,
+    }))
+}
+
+/// A store with these roots.
+pub fn store(roots: &Roots) -> Result<X509Store> {
+    let mut builder = X509StoreBuilder::new().map_err(openssl)?;
+    for certificate in &roots.certificates {
+        // A certificate that is listed twice is taken once since OpenSSL 1.1.1.
+        builder.add_cert(certificate.clone()).map_err(openssl)?;
+    }
+    Ok(builder.build())
+}
+
+/// Loaded TLS material: make one [`Ssl`] of it for each connection.
+#[derive(Clone)]
+pub struct Context {
+    context: SslContext,
+    mode: SslMode,
+    verify: bool,
+    server_name: Option<String>,
+    direct: bool,
+    source: Source,
+}
+
+/// What a verification did not like, seen while the handshake ran.
+#[derive(Debug, Clone)]
+pub struct Rejected {
+    /// OpenSSL's verify result (X509_V_ERR_…).
+    pub code: i32,
+    /// Its text.
+    pub reason: &'static str,
+    /// The certificate in question: subject, issuer.
+    pub subject: String,
+    /// Its issuer.
+    pub issuer: String,
+    /// The names it is good for (`DNS:db.example`, `IP Address:10.0.0.1`, or the common name where it has none).
+    pub names: Vec<String>,
+    /// Valid from.
+    pub not_before: String,
+    /// Valid until.
+    pub not_after: String,
+}
+
+type Key = (TlsOptions, SslMode);
+
+static LOADED: Mutex<Vec<(Key, Context)>> = Mutex::new(Vec::new());
+
+/// The context for `tls` under `mode`, loaded at first need and kept.
+pub fn context(tls: &TlsOptions, mode: SslMode) -> Result<Context> {
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, context)) = loaded.iter().find(|((t, m), _)| *m == mode && t == tls) {
+        return Ok(context.clone());
+    }
+    let context = Context::load(tls, mode)?;
+    if loaded.len() >= KEPT {
+        loaded.remove(0);
+    }
+    loaded.push(((tls.clone(), mode), context.clone()));
+    Ok(context)
+}
+
+/// The next [`context`] for `tls` reads its files again.
+pub fn forget(tls: &TlsOptions) {
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    loaded.retain(|((t, _), _)| t != tls);
+}
+
+impl Context {
+    fn load(tls: &TlsOptions, mode: SslMode) -> Result<Context> {
+        let mut builder = SslContext::builder(SslMethod::tls_client()).map_err(openssl)?;
+        builder
+            .set_min_proto_version(Some(SslVersion::TLS1_2))
+            .map_err(openssl)?;
+        let verify = tls.verifies(mode);
+        let mut source = Source::None;
+        if verify {
+            let roots = roots(tls)?;
+            builder.set_cert_store(store(&roots)?);
+            builder.set_verify(SslVerifyMode::PEER);
+            source = roots.source;
+        } else {
+            builder.set_verify(SslVerifyMode::NONE);
+        }
+        client_certificate(&mut builder, tls)?;
+        Ok(Context {
+            context: builder.build(),
+            mode,
+            verify,
+            server_name: tls.server_name.clone(),
+            direct: tls.direct,
+            source,
+        })
+    }
+
+    /// Where its roots are from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The OpenSSL context itself, for the cold path's connector.
+    pub fn ssl_context(&self) -> &SslContext {
+        &self.context
+    }
+
+    /// A client session for `host` (a name or an address), and the place where a rejected certificate will show.
+    pub fn ssl(&self, host: &str) -> Result<(Ssl, Arc<Mutex<Option<Rejected>>>)> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        let address: Option<IpAddr> = name.parse().ok();
+        let mut ssl = Ssl::new(&self.context).map_err(openssl)?;
+        // RFC 6066, section 3: no addresses in the server name.
+        if address.is_none() && !name.is_empty() {
+            ssl.set_hostname(name.trim_end_matches('.')).map_err(openssl)?;
+        }
+        if self.direct {
+            ssl.set_alpn_protos(b"\x0apostgresql").map_err(openssl)?;
+        }
+        let rejected = Arc::new(Mutex::new(None));
+        if self.verify {
+            if self.mode == SslMode::VerifyFull {
+                let param = ssl.param_mut();
+                param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+                match address {
+                    Some(address) => param.set_ip(address),
+                    None => param.set_host(name.trim_end_matches('.')),
+                }
+                .map_err(openssl)?;
+            }
+            let slot = Arc::clone(&rejected);
+            ssl.set_verify_callback(SslVerifyMode::PEER, move |good, chain| {
+                if !good {
+                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Rejected::of(chain));
+                }
+                good
+            });
+        }
+        Ok((ssl, rejected))
+    }
+}
+
+impl Rejected {
+    fn of(chain: &openssl::x509::X509StoreContextRef) -> Rejected {
+        let error = chain.error();
+        let mut rejected = Rejected {
+            code: error.as_raw(),
+            reason: error.error_string(),
+            subject: String::new(),
+            issuer: String::new(),
+            names: Vec::new(),
+            not_before: String::new(),
+            not_after: String::new(),
+        };
+        if let Some(certificate) = chain.current_cert() {
+            rejected.subject = name(certificate.subject_name());
+            rejected.issuer = name(certificate.issuer_name());
+            rejected.not_before = certificate.not_before().to_string();
+            rejected.not_after = certificate.not_after().to_string();
+            for alt in certificate.subject_alt_names().into_iter().flatten().take(32) {
+                if let Some(dns) = alt.dnsname() {
+                    rejected.names.push(format!("DNS:{}", printable(dns)));
+                } else if let Some(ip) = alt.ipaddress() {
+                    let text = match (<[u8; 4]>::try_from(ip), <[u8; 16]>::try_from(ip)) {
+                        (Ok(four), _) => IpAddr::from(four).to_string(),
+                        (_, Ok(sixteen)) => IpAddr::from(sixteen).to_string(),
+                        _ => continue,
+                    };
+                    rejected.names.push(format!("IP Address:{text}"));
+                }
+            }
+            if rejected.names.is_empty() {
+                let common = certificate.subject_name().entries_by_nid(openssl::nid::Nid::COMMONNAME);
+                for entry in common {
+                    if let Ok(text) = entry.data().to_string() {
+                        rejected.names.push(format!("CN={}", printable(&text)));
+                    }
+                }
+            }
+        }
+        rejected
+    }
+}
+
+fn name(name: &openssl::x509::X509NameRef) -> String {
+    let mut parts = Vec::new();
+    for entry in name.entries().take(16) {
+        let key = entry.object().nid().short_name().unwrap_or("?");
+        if let Ok(text) = entry.data().to_string() {
+            parts.push(format!("{key}={}", printable(&text)));
+        }
+    }
+    parts.join(", ")
+}
+
+/// A peer's text, safe in a log line.
+fn printable(text: &str) -> String {
+    text.chars()
+        .take(200)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
+fn client_certificate(builder: &mut SslContextBuilder, tls: &TlsOptions) -> Result<()> {
+    let cert = match (&tls.cert, &tls.cert_file) {
+        (Some(pem), _) => Some(pem.clone()),
+        (None, Some(file)) => Some(read(file, "the client certificate", "sslcert")?),
+        (None, None) => None,
+    };
+    let key = match (&tls.key, &tls.key_file) {
+        (Some(pem), _) => Some(pem.clone()),
+        (None, Some(file)) => Some(read(file, "the client key", "sslkey")?),
+        (None, None) => None,
+    };
+    let (cert, key) = match (cert, key) {
+        (None, None) => return Ok(()),
+        (Some(cert), Some(key)) => (cert, key),
+        (Some(_), None) => {
+            return Err(Error::new(
+                Kind::Config,
+                "a client certificate needs its key: give sslkey too",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(Error::new(
+                Kind::Config,
+                "a client key needs its certificate: give sslcert too",
+            ));
+        }
+    };
+    let mut chain = certificates(&cert, "the client certificate")?.into_iter();
+    if let Some(leaf) = chain.next() {
+        builder.set_certificate(&leaf).map_err(openssl)?;
+    }
+    for intermediate in chain {
+        builder.add_extra_chain_cert(intermediate).map_err(openssl)?;
+    }
+    // With no passphrase the callback answers an empty one: OpenSSL must never prompt on a terminal.
+    let passphrase = tls.passphrase.as_deref().unwrap_or("").as_bytes();
+    let key = PKey::private_key_from_pem_passphrase(&key, passphrase).map_err(|error| {
+        Error::new(
+            Kind::Config,
+            "the client key cannot be read: it is not a PEM key, or its passphrase is missing or wrong",
+        )
+        .with_source(error)
+    })?;
+    builder.set_private_key(&key).map_err(openssl)?;
+    builder.check_private_key().map_err(|error| {
+        Error::new(Kind::Config, "the client key does not belong to the client certificate").with_source(error)
+    })
+}
+
+fn certificates(pem: &[u8], from: &str) -> Result<Vec<X509>> {
+    let found = X509::stack_from_pem(pem).map_err(|error| {
+        Error::new(Kind::Config, format!("{from} holds a certificate that cannot be read")).with_source(error)
+    })?;
+    if found.is_empty() {
+        return Err(Error::new(
+            Kind::Config,
+            format!("{from} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"),
+        ));
+    }
+    Ok(found)
+}
+
+fn read(file: &Path, what: &str, setting: &str) -> Result<Vec<u8>> {
+    std::fs::read(file).map_err(|error| {
+        Error::new(
+            Kind::Config,
+            format!("cannot read {what} {}, named by {setting}: {error}", file.display()),
+        )
+        .with_source(error)
+    })
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+    )
+}
+
+pub(crate) fn openssl(error: openssl::error::ErrorStack) -> Error {
+    Error::new(Kind::Tls, format!("OpenSSL: {error}")).with_source(error)
+}
