@@ -39,10 +39,11 @@ const ORIGIN = 'https://app.heys.example'
 
 /** An event as the platform sends it. */
 function event(httpMethod, path, { body, query = {}, headers = {}, ...more } = {}) {
+  const sent = { 'content-type': 'application/json', Origin: ORIGIN, ...headers }
   return {
     httpMethod,
     path,
-    headers: { 'content-type': 'application/json', Origin: ORIGIN, ...headers },
+    headers: Object.fromEntries(Object.entries(sent).filter(([, value]) => value !== undefined)),
     multiValueHeaders: {},
     queryStringParameters: query,
     params: {},
