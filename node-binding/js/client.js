@@ -1,0 +1,704 @@
+'use strict'
+
+const EventEmitter = require('events')
+const driver = require('./driver')
+const defaults = require('./defaults')
+const utils = require('./utils')
+const ConnectionParameters = require('./parameters')
+const { differences } = require('./differences')
+const { fromRaw, noticeFromRaw } = require('./errors')
+const { Task, Query } = require('./query')
+const { prepareValues } = require('./values')
+
+/** Record kinds and flags (native.d.ts). */
+const SHAPE = 0
+const ROWS = 1
+const COMPLETE = 2
+const EMPTY = 3
+const ERROR = 4
+const READY = 5
+const NOTICE = 6
+const NOTIFY = 7
+const PARAMETER = 8
+const PARSED = 13
+const CLOSED = 14
+const BINARY = 2
+
+/** How long a cancelled statement may take to end before its connection is given up. */
+const CANCEL_MILLIS = 5000
+/** RFC 7677 asks for at least 4096; a hostile server could ask for billions. */
+const SCRAM_MAX_ITERATIONS = 100000
+
+const NO_PASSWORD = 'SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a string'
+
+function finiteOr(value, fallback) {
+  const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value
+  return typeof number === 'number' && Number.isFinite(number) ? number : fallback
+}
+
+function rethrowLater(error) {
+  process.nextTick(() => {
+    throw error
+  })
+}
+
+/** One connection to PostgreSQL, as node-postgres's Client. */
+class Client extends EventEmitter {
+  constructor(config) {
+    super()
+    const options = config && typeof config === 'object' ? config : {}
+    const parameters = new ConnectionParameters(config)
+    this.connectionParameters = parameters
+    this.user = parameters.user
+    this.database = parameters.database
+    this.port = parameters.port
+    this.host = parameters.host
+    Object.defineProperty(this, 'password', {
+      configurable: true,
+      enumerable: false,
+      writable: true,
+      value: parameters.password,
+    })
+    this.replication = parameters.replication
+    this.ssl = parameters.ssl || false
+    this.sslNegotiation = parameters.sslnegotiation || 'postgres'
+    this.enableChannelBinding = Boolean(options.enableChannelBinding)
+    this.scramMaxIterations = finiteOr(options.scramMaxIterations, SCRAM_MAX_ITERATIONS)
+    this.pipeline = Boolean(options.pipeline)
+    this.binary = options.binary || defaults.binary
+    this.processID = null
+    this.secretKey = null
+
+    this._Promise = options.Promise || Promise
+    this._userTypes = options.types
+    this._overrides = null
+    this._keepAliveMillis = options.keepAlive ? options.keepAliveInitialDelayMillis || 0 : undefined
+    this._connectionTimeoutMillis = options.connectionTimeoutMillis || 0
+    this._unsupported = options.stream || options.connection ? 'stream' : undefined
+    /** getPool's clients: ConnectOptions made by the addon from the environment. */
+    this._connectOptions = options.heysConnect
+    this._differences = differences(options)
+
+    this._native = null
+    this._session = -1
+    this._request = -1
+    this._started = false
+    this._connecting = false
+    this._connected = false
+    this._connectionError = false
+    this._connectionCallback = null
+    this._passwordError = null
+    this._queryable = true
+    this._ending = false
+    this._ended = false
+    this._endCallbacks = []
+    this._refed = true
+
+    this._ready = false
+    this._hasExecuted = false
+    this._active = null
+    this._queue = []
+    /** pipeline: queries on the wire behind the active one. */
+    this._sent = []
+    /** Cancel requests whose end has not been seen: nothing may be sent, the cancel could hit it. */
+    this._cancels = 0
+    this._txStatus = null
+    this._statements = null
+    this._timer = null
+    this._timerAt = 0
+
+    /** Set by our own pool. */
+    this._pool = null
+    this._conn = -1
+    this._whenQuiet = null
+  }
+
+  // --- connecting -------------------------------------------------------------------------------------------------
+
+  connect(callback) {
+    if (callback) {
+      this._connect(callback)
+      return undefined
+    }
+    return new this._Promise((resolve, reject) => {
+      this._connect((error) => (error ? reject(error) : resolve(this)))
+    })
+  }
+
+  _connect(callback) {
+    if (this._connecting || this._connected || this._started) {
+      const error = new Error('Client has already been connected. You cannot reuse a client.')
+      process.nextTick(callback, error)
+      return
+    }
+    this._connectionCallback = callback
+    this._connecting = true
+    this._started = true
+    try {
+      this._native = driver.load()
+      this._request = driver.connect(this, this._connectOptions ? this._shared() : this._own())
+    } catch (error) {
+      process.nextTick(() => this._lost(error))
+    }
+  }
+
+  /** ConnectOptions of node-postgres's options. */
+  _own() {
+    if (this._unsupported) {
+      throw new Error(`The option "${this._unsupported}" is not supported by heys-db yet; use pg for this connection`)
+    }
+    const parameters = this.connectionParameters
+    const out = {
+      hosts: [{ host: this.host, port: this.port }],
+      database: this.database === undefined ? '' : String(this.database),
+      user: this.user === undefined ? '' : String(this.user),
+      params: parameters.startup(),
+      channelBinding: this.enableChannelBinding,
+      scramMaxIterations: this.scramMaxIterations,
+      ...require('./tls').tlsOptions(parameters),
+    }
+    if (typeof this.password === 'string') out.password = this.password
+    // A pool's clients are timed by the pool, which counts the wait in its queue, too.
+    if (this._connectionTimeoutMillis > 0 && this._pool === null) out.connectTimeoutMillis = this._connectionTimeoutMillis
+    if (this._keepAliveMillis !== undefined) out.keepAliveMillis = this._keepAliveMillis
+    return out
+  }
+
+  /** ConnectOptions of getPool, with what may have changed since: the password can be a function there, too. */
+  _shared() {
+    const out = { ...this._connectOptions }
+    if (typeof this.password === 'function') delete out.password
+    return out
+  }
+
+  _askPassword() {
+    const answer = (password) => {
+      this.connectionParameters.password = this.password = password
+      if (typeof password === 'string') this._native.password(this._request, password)
+      else this._refusePassword(new Error(NO_PASSWORD))
+    }
+    if (typeof this.password === 'function') {
+      this._Promise
+        .resolve()
+        .then(() => this.password(this.connectionParameters))
+        .then((password) => {
+          if (password !== undefined && typeof password !== 'string') throw new TypeError('Password must be a string')
+          answer(password === undefined ? null : password)
+        })
+        .catch((error) => this._refusePassword(error))
+    } else if (this.password !== null) this._refusePassword(new Error(NO_PASSWORD))
+    else require('./vendor').passwordFile(this.connectionParameters, (found) => answer(found === undefined ? null : found))
+  }
+
+  _refusePassword(error) {
+    if (!this._connecting || this._ended) return
+    this._passwordError = error
+    this._native.password(this._request, null, String(error && error.message))
+  }
+
+  _opened(session, pid, key, _params, notices) {
+    this._session = session
+    this.processID = pid
+    this.secretKey = key
+    if (this._ending) {
+      this._native.destroy(session)
+      return
+    }
+    if (!this._refed) this._native.unref(session)
+    for (const notice of notices) this._safely(() => this.emit('notice', noticeFromRaw(notice)))
+    this._connecting = false
+    this._connected = true
+    const callback = this._connectionCallback
+    this._connectionCallback = null
+    if (callback !== null) this._safely(() => callback(null, this))
+    this._safely(() => this.emit('connect'))
+    this._txStatus = 'I'
+    this._ready = true
+    this._pulse()
+  }
+
+  _openFailed(raw) {
+    const error = this._passwordError || fromRaw(raw)
+    this._lost(raw.kind === 'closed' || raw.kind === 'cancelled' ? undefined : error)
+  }
+
+  // --- losing the connection --------------------------------------------------------------------------------------
+
+  /** The connection is gone, or never came to be; `error`: what was wrong before its end, if anything. */
+  _lost(error) {
+    const active = this._active
+    if (active !== null && active.failure !== undefined) {
+      this._active = null
+      active.finish()
+    }
+    const expected = this._ending && (error === undefined || error.code === 'ECONNRESET' || error.code === 'EPIPE')
+    if (error !== undefined && !expected) this._safely(() => this._broken(error))
+    this._safely(() => this._end())
+  }
+
+  _broken(error) {
+    if (!this._connecting) {
+      this._queryable = false
+      this._failAll(error)
+      this._emitError(error)
+      return
+    }
+    if (this._connectionError) return
+    this._connectionError = true
+    if (this._connectionCallback !== null) this._connectionCallback(error)
+    else this._emitError(error)
+  }
+
+  _end() {
+    const error = new Error(this._ending ? 'Connection terminated' : 'Connection terminated unexpectedly')
+    if (this._timer !== null) clearTimeout(this._timer)
+    this._timer = null
+    this._failAll(error)
+    this._ended = true
+    if (!this._ending && !this._connectionError) {
+      this._safely(() => {
+        if (this._connecting && this._connectionCallback !== null) this._connectionCallback(error)
+        else if (this._connecting) this._emitError(error)
+        else this._broken(error)
+      })
+    }
+    this._quiet()
+    const callbacks = this._endCallbacks
+    this._endCallbacks = []
+    for (const callback of callbacks) this._safely(callback)
+    process.nextTick(() => this.emit('end'))
+  }
+
+  /** Rejects everything that waits for an answer, one tick later, in order. */
+  _failAll(error) {
+    const tasks = this._active === null ? [] : [this._active]
+    tasks.push(...this._sent, ...this._queue)
+    this._active = null
+    this._sent = []
+    this._queue = []
+    for (const task of tasks) process.nextTick(() => task.fail(error))
+  }
+
+  /** A pool takes its idle clients' errors; a lost client that nobody listens to must not end the process. */
+  _emitError(error) {
+    if (this._pool !== null && this._pool._tookError(this, error)) return
+    this.emit('error', error)
+  }
+
+  _safely(action) {
+    try {
+      action()
+    } catch (error) {
+      rethrowLater(error)
+    }
+  }
+
+  // --- what the server says ---------------------------------------------------------------------------------------
+
+  /**
+   * Handles records (native.d.ts). The array is shared with the addon's other calls, so what is still unread is
+   * copied before code that is not ours may run.
+   */
+  _records(words, length, text, extra) {
+    let i = 0
+    let x = 0
+    while (i < length) {
+      switch (words[i]) {
+        case SHAPE: {
+          const shape = driver.shapes[words[i + 1]]
+          i += 2
+          if (this._active !== null) this._active.shape(shape)
+          continue
+        }
+        case ROWS: {
+          const shape = driver.shapes[words[i + 1]]
+          const rows = words[i + 2]
+          const hold = words[i + 3] !== 0
+          const task = this._active
+          const at = i + 4
+          i = at + rows * shape.count
+          if (task === null) continue
+          if (words === driver.words && (task.emitter !== undefined || (task.decoder && task.decoder.foreign))) {
+            words = words.slice(0, length)
+          }
+          task.batch(words, at, rows, hold, text)
+          continue
+        }
+        case COMPLETE: {
+          const command = words[i + 1]
+          const tag = command < 0 ? extra[x++] : undefined
+          if (this._active !== null) this._active.complete(command, words[i + 2], words[i + 3], tag)
+          i += 4
+          continue
+        }
+        case EMPTY:
+          if (this._active !== null && !this._active.settled) this._active.current()
+          i++
+          continue
+        case PARSED:
+          this._parsed()
+          i++
+          continue
+        case READY: {
+          const status = words[i + 1]
+          i += 2
+          if (i < length && words === driver.words) words = words.slice(0, length)
+          this._readyForQuery(status)
+          continue
+        }
+        case ERROR:
+        case NOTICE:
+        case NOTIFY:
+        case CLOSED: {
+          const kind = words[i++]
+          if (i < length && words === driver.words) words = words.slice(0, length)
+          this._rare(kind, extra === undefined ? undefined : extra[x++])
+          continue
+        }
+        case PARAMETER:
+          x++
+          i++
+          continue
+        default:
+          // Nothing to do: suspended portals do not occur, and copies are answered by the addon.
+          i++
+      }
+    }
+  }
+
+  _readyForQuery(status) {
+    const task = this._active
+    this._txStatus = status === 73 ? 'I' : status === 84 ? 'T' : 'E'
+    this._active = this._sent.length === 0 ? null : this._sent.shift()
+    this._ready = this._active === null
+    if (task !== null) {
+      try {
+        task.finish()
+      } catch (error) {
+        rethrowLater(error)
+      }
+    }
+    this._pulse()
+  }
+
+  _rare(kind, extra) {
+    if (kind === ERROR) this._serverError(fromRaw(extra))
+    else if (kind === NOTICE) this._safely(() => this.emit('notice', noticeFromRaw(extra)))
+    else if (kind === CLOSED) {
+      driver.forget(this._session)
+      this._session = -1
+      this._lost(extra === undefined || extra === null || extra.kind === 'closed' ? undefined : fromRaw(extra))
+    } else this._safely(() => this.emit('notification', { ...extra, name: 'notification' }))
+  }
+
+  _serverError(error) {
+    const task = this._active
+    if (task === null) {
+      this._safely(() => this._broken(error))
+      return
+    }
+    if (task.name && this._statements !== null) {
+      const known = this._statements.get(task.name)
+      if (known !== undefined && !known.parsed) this._statements.delete(task.name)
+    }
+    if (task.failure === undefined) task.failure = error
+  }
+
+  _parsed() {
+    const task = this._active
+    if (task === null || !task.name || this._statements === null) return
+    const known = this._statements.get(task.name)
+    if (known !== undefined) known.parsed = true
+  }
+
+  // --- queries ----------------------------------------------------------------------------------------------------
+
+  query(config, values, callback) {
+    if (config === null || config === undefined) throw new TypeError('Client was passed a null or undefined query')
+    let task
+    let result
+    if (typeof config.submit === 'function') {
+      task = this._taskOf(config, values, callback)
+      result = config
+    } else {
+      task = new Task()
+      task.configure(config, values, callback)
+      if (!task.callback) result = task.promise(this._Promise)
+      else if (typeof task.callback !== 'function') throw new TypeError('callback is not a function')
+    }
+    this._enqueue(task, config.query_timeout)
+    return result
+  }
+
+  _taskOf(query, values, callback) {
+    if (!(query instanceof Query)) {
+      throw new Error('Custom query classes such as pg-cursor and pg-query-stream are not supported by heys-db yet')
+    }
+    if (!query.callback) query.callback = typeof values === 'function' ? values : callback
+    return query._task()
+  }
+
+  _enqueue(task, ownTimeout) {
+    const timeout = ownTimeout || this.connectionParameters.query_timeout
+    if (timeout) this._watch(task, Number(timeout))
+    if (this.binary && !task.binary) task.binary = true
+    if (task.types === undefined && (this._overrides !== null || this._userTypes)) task.types = this._types
+    const refusal = this._refusal(task)
+    if (refusal !== undefined) {
+      process.nextTick(() => task.fail(refusal))
+      return
+    }
+    this._queue.push(task)
+    this._pulse()
+  }
+
+  _refusal(task) {
+    if (this.pipeline && task.rows) return new Error('The `rows` option is not supported in pipeline mode')
+    if (!this._queryable) return new Error('Client has encountered a connection error and is not queryable')
+    if (this._ending) return new Error('Client was closed and is not queryable')
+    return undefined
+  }
+
+  /** Sends what can be sent. */
+  _pulse() {
+    if (this._cancels > 0 || this._ended) return
+    if (this.pipeline) return this._pulsePipeline()
+    if (!this._ready) return
+    if (this._queue.length === 0) {
+      if (this._whenQuiet !== null) this._quiet()
+      if (this._hasExecuted && this._ready && this._queue.length === 0) this.emit('drain')
+      return
+    }
+    const task = this._queue.shift()
+    this._active = task
+    this._ready = false
+    this._hasExecuted = true
+    const refused = this._submit(task)
+    if (refused !== undefined) {
+      process.nextTick(() => {
+        this._active = null
+        this._ready = true
+        task.fail(refused)
+        this._pulse()
+      })
+    }
+  }
+
+  _pulsePipeline() {
+    if (!this._connected || !this._queryable) return
+    while (this._queue.length > 0) {
+      const task = this._queue.shift()
+      this._hasExecuted = true
+      const refused = this._submit(task)
+      if (refused !== undefined) process.nextTick(() => task.fail(refused))
+      else if (this._active === null) {
+        this._active = task
+        this._ready = false
+      } else this._sent.push(task)
+    }
+    if (this._active !== null) return
+    if (this._whenQuiet !== null) this._quiet()
+    if (this._hasExecuted && this._active === null) this.emit('drain')
+  }
+
+  /** Writes a query to the session, or returns the error that forbids it. */
+  _submit(task) {
+    const { text, name, values } = task
+    if (typeof text !== 'string' && typeof name !== 'string') {
+      return new Error('A query must have either text or a name. Supplying neither is unsupported.')
+    }
+    const known = name && this._statements !== null ? this._statements.get(name) : undefined
+    if (known !== undefined && text && known.text && text !== known.text) {
+      return new Error(`Prepared statements must be unique - '${name}' was used for a different statement`)
+    }
+    if (values && !Array.isArray(values)) return new Error('Query values must be an array')
+    try {
+      if (!task.extended) this._native.query(this._session, text, 0)
+      else this._extended(task, known)
+    } catch (error) {
+      return error
+    }
+    return undefined
+  }
+
+  _extended(task, known) {
+    const { text, name, values } = task
+    const prepared = values && values.length > 0 ? prepareValues(values) : null
+    const sql = known === undefined ? text || '' : null
+    // Rows are delivered all at once whatever `rows` says, so the portal needs no limit.
+    this._native.extended(this._session, name || '', sql, prepared, task.binary ? BINARY : 0, task.portal || '', 0)
+    if (name && known === undefined) {
+      if (name.length > 63) warnOfLongName(name)
+      if (this._statements === null) this._statements = new Map()
+      this._statements.set(name, { text, parsed: false })
+    }
+  }
+
+  // --- timeouts and cancelling ------------------------------------------------------------------------------------
+
+  _watch(task, millis) {
+    task.deadline = performance.now() + millis
+    if (this._timer !== null && this._timerAt <= task.deadline) return
+    if (this._timer !== null) clearTimeout(this._timer)
+    this._arm(task.deadline, millis)
+  }
+
+  _arm(at, millis) {
+    this._timerAt = at
+    this._timer = setTimeout(() => this._expire(), millis)
+    // While a query waits, its socket keeps the process alive.
+    this._timer.unref()
+  }
+
+  /** One timer serves all queries: it rejects those past their time and is armed again for the next one. */
+  _expire() {
+    this._timer = null
+    const now = performance.now()
+    let next = Infinity
+    const late = []
+    for (const task of this._active === null ? this._queue : [this._active, ...this._sent, ...this._queue]) {
+      if (task.deadline === 0 || task.settled) continue
+      // Node's timers may fire up to a millisecond early.
+      if (task.deadline <= now + 1) late.push(task)
+      else if (task.deadline < next) next = task.deadline
+    }
+    if (next < Infinity) this._arm(next, Math.max(1, Math.ceil(next - now)))
+    for (const task of late) this._timedOut(task)
+  }
+
+  _timedOut(task) {
+    if (task.settled) return
+    const queued = this._queue.indexOf(task)
+    if (queued >= 0) this._queue.splice(queued, 1)
+    else if (this.pipeline) this._native.destroy(this._session)
+    else if (this._differences.timeoutCancels && this._session >= 0) this._cancelActive()
+    if (this._pool !== null) this._pool._counts.queryTimeouts++
+    this._safely(() => task.fail(new Error('Query read timeout')))
+    this._pulse()
+  }
+
+  /** Cancels the active statement on the server. Until both its end and the cancel's are seen nothing is sent. */
+  _cancelActive() {
+    this._cancels++
+    const session = this._session
+    const task = this._active
+    const giveUp = setTimeout(() => {
+      if (this._session === session && (this._active === task || this._cancels > 0)) this._native.destroy(session)
+    }, CANCEL_MILLIS)
+    giveUp.unref()
+    driver.cancel(session, () => {
+      this._cancels--
+      if (this._session === session) this._pulse()
+    })
+  }
+
+  /** Cancels `query` on `client`, if it runs there; drops it if it waits there. */
+  cancel(client, query) {
+    const active = client._active
+    if (active !== null && active.emitter === query) {
+      if (client._session >= 0) client._cancelActive()
+      return
+    }
+    const waiting = client._queue.findIndex((task) => task.emitter === query)
+    if (waiting >= 0) client._queue.splice(waiting, 1)
+    else for (const task of client._sent) if (task.emitter === query) task.settled = true
+  }
+
+  // --- being released by a pool -----------------------------------------------------------------------------------
+
+  /** Whether nothing runs or waits here. */
+  _isQuiet() {
+    return (this._ready && this._active === null && this._queue.length === 0 && this._cancels === 0) || this._ended
+  }
+
+  /** Whether queries that nobody has been answered about still run or wait. */
+  _isBusy() {
+    if (this._ended) return false
+    return (this._active !== null && !this._active.settled) || this._queue.length > 0 || this._sent.length > 0
+  }
+
+  _quiet() {
+    const action = this._whenQuiet
+    if (action === null) return
+    this._whenQuiet = null
+    action()
+  }
+
+  /** Calls back once nothing runs or waits here, or the connection has ended. */
+  _afterQuiet(action) {
+    this._whenQuiet = action
+    if (this._isQuiet()) this._quiet()
+  }
+
+  // --- the rest of node-postgres's surface ------------------------------------------------------------------------
+
+  end(callback) {
+    this._ending = true
+    if (!this._started || this._ended) {
+      if (!callback) return this._Promise.resolve()
+      callback()
+      return undefined
+    }
+    if (this._session < 0) {
+      if (this._request >= 0) this._native.abortConnect(this._request)
+    } else if (!this._queryable) this._native.destroy(this._session)
+    else if (this.pipeline && this._active !== null) this.once('drain', () => this._close())
+    else if (this._active !== null) this._native.destroy(this._session)
+    else this._close()
+    if (callback) {
+      this._endCallbacks.push(callback)
+      return undefined
+    }
+    return new this._Promise((resolve) => this._endCallbacks.push(() => resolve()))
+  }
+
+  _close() {
+    if (this._session >= 0) this._native.close(this._session)
+  }
+
+  ref() {
+    this._refed = true
+    if (this._session >= 0) this._native.ref(this._session)
+  }
+
+  unref() {
+    this._refed = false
+    if (this._session >= 0) this._native.unref(this._session)
+  }
+
+  getTransactionStatus() {
+    return this._txStatus
+  }
+
+  get _types() {
+    if (this._overrides === null) {
+      const TypeOverrides = require('./type-overrides')
+      this._overrides = new TypeOverrides(this._userTypes)
+    }
+    return this._overrides
+  }
+
+  setTypeParser(oid, format, parseFn) {
+    return this._types.setTypeParser(oid, format, parseFn)
+  }
+
+  getTypeParser(oid, format) {
+    return this._types.getTypeParser(oid, format)
+  }
+
+  escapeIdentifier(name) {
+    return utils.escapeIdentifier(name)
+  }
+
+  escapeLiteral(value) {
+    return utils.escapeLiteral(value)
+  }
+}
+
+function warnOfLongName(name) {
+  console.error(`A prepared statement's name has ${name.length} characters; PostgreSQL cuts it to 63: ${name}`)
+}
+
+Client.Query = Query
+
+module.exports = Client

@@ -1,0 +1,36 @@
+'use strict'
+
+/**
+ * Where heys-db deliberately behaves better than node-postgres. `strictPg: true` in a Pool's or Client's options
+ * switches all of them off; each can be set alone under its own name in the options, too.
+ */
+const BETTER = Object.freeze({
+  /** A checked-out client's connection error is not emitted on a client that has no 'error' listener. */
+  survivesLostClients: true,
+  /** pool.end() rejects the waiters still in the queue. */
+  endRejectsWaiters: true,
+  /** query_timeout cancels the statement on the server and waits for that before the connection is used again. */
+  timeoutCancels: true,
+  /** A client released inside a transaction, or busy, is cleaned before its next use. */
+  cleansReleased: true,
+  /** pool.query keeps its connection after a plain SQL error. */
+  keepsAfterSqlError: true,
+})
+
+const PG = Object.freeze(Object.fromEntries(Object.keys(BETTER).map((name) => [name, false])))
+
+/** The differences in force for these options. */
+function differences(options) {
+  if (options === null || typeof options !== 'object') return BETTER
+  const base = options.strictPg ? PG : BETTER
+  let chosen = base
+  for (const name of Object.keys(BETTER)) {
+    const wanted = options[name]
+    if (typeof wanted !== 'boolean' || wanted === base[name]) continue
+    if (chosen === base) chosen = { ...base }
+    chosen[name] = wanted
+  }
+  return chosen
+}
+
+module.exports = { differences }

@@ -1,0 +1,94 @@
+'use strict'
+
+const { Shape } = require('./decode')
+
+/**
+ * The environment's one door to the addon: sessions, connection attempts and cancel requests by number, and the hooks
+ * through which the addon answers.
+ */
+
+/** Room for records: at least one row of 1,664 columns, PostgreSQL's limit, and much more than one batch. */
+const WORDS = 32768
+
+const words = new Int32Array(WORDS)
+const sessions = []
+const shapes = []
+const attempts = new Map()
+const cancels = new Map()
+let nextRequest = 1
+let native
+
+function request() {
+  const id = nextRequest
+  nextRequest = nextRequest === 0x7fffffff ? 1 : nextRequest + 1
+  return id
+}
+
+const hooks = {
+  onConnect(id, session, pid, key, params, notices) {
+    const client = attempts.get(id)
+    attempts.delete(id)
+    sessions[session] = client
+    client._opened(session, pid, key, params, notices)
+  },
+  onConnectError(id, raw) {
+    const client = attempts.get(id)
+    attempts.delete(id)
+    client._openFailed(raw)
+  },
+  onPassword(id) {
+    const client = attempts.get(id)
+    if (client !== undefined) client._askPassword()
+  },
+  onRecords(session, length, text, extra) {
+    sessions[session]._records(words, length, text, extra)
+  },
+  onShape(id, fields) {
+    const shape = new Shape(fields)
+    shapes[id] = shape
+    return shape.kinds
+  },
+  onCancelled(id, raw) {
+    const done = cancels.get(id)
+    cancels.delete(id)
+    if (done !== undefined) done(raw)
+  },
+}
+
+/** The addon, loaded and initialised at first use. */
+function load() {
+  if (native === undefined) {
+    const addon = require('./addon').load()
+    addon.init(hooks, words)
+    native = addon
+  }
+  return native
+}
+
+/** Starts connecting; the number names the attempt for `password` and `abortConnect`. */
+function connect(client, options) {
+  const addon = load()
+  const id = request()
+  attempts.set(id, client)
+  try {
+    addon.connect(id, options)
+  } catch (error) {
+    attempts.delete(id)
+    throw error
+  }
+  return id
+}
+
+/** Asks the server to cancel what `session` runs; `done(rawError)` when the server has closed the cancel connection. */
+function cancel(session, done) {
+  const id = request()
+  cancels.set(id, done)
+  native.cancel(id, session)
+}
+
+/** Forgets a closed session: its number may come again. */
+function forget(session) {
+  sessions[session] = undefined
+}
+
+module.exports = { words, shapes, load, connect, cancel, forget, request }

@@ -1,0 +1,72 @@
+'use strict'
+
+const net = require('net')
+
+/** node-postgres's `ssl` option as the addon's ConnectOptions. Nothing in it is ignored: what cannot be expressed is refused. */
+
+const KNOWN = new Set([
+  'rejectUnauthorized',
+  'ca',
+  'cert',
+  'key',
+  'passphrase',
+  'servername',
+  'host',
+  'checkServerIdentity',
+  'sslmode',
+])
+
+const asPem = (value) => (Array.isArray(value) ? value.map(asPem).join('\n') : value == null ? undefined : String(value))
+
+let nodeRoots
+
+/** Node's own roots and NODE_EXTRA_CA_CERTS: what Node's tls, and so node-postgres, trusts. */
+function roots() {
+  if (nodeRoots === undefined) {
+    const parts = [...require('tls').rootCertificates]
+    const extra = process.env.NODE_EXTRA_CA_CERTS
+    if (extra) {
+      try {
+        parts.push(require('fs').readFileSync(extra, 'utf8'))
+      } catch (error) {
+        process.emitWarning(`NODE_EXTRA_CA_CERTS cannot be read: ${error.message}`)
+      }
+    }
+    nodeRoots = parts.join('\n')
+  }
+  return nodeRoots
+}
+
+function modeOf(ssl, libpqMode) {
+  const verifies =
+    ssl.rejectUnauthorized === undefined ? process.env.NODE_TLS_REJECT_UNAUTHORIZED !== '0' : ssl.rejectUnauthorized
+  if (verifies === false) return 'no-verify'
+  if (libpqMode !== undefined && typeof ssl.checkServerIdentity === 'function') return 'verify-ca'
+  return 'verify-full'
+}
+
+/** The TLS part of ConnectOptions for these connection parameters. Throws for an option that cannot be honoured. */
+function tlsOptions(parameters) {
+  const { ssl, host } = parameters
+  if (!ssl) return { sslMode: 'disable', trust: 'given' }
+  const own = ssl === true ? {} : ssl
+  for (const key of Object.keys(own)) {
+    const honoured = KNOWN.has(key) && !(key === 'checkServerIdentity' && parameters.libpqSslMode === undefined)
+    if (own[key] !== undefined && !honoured) {
+      throw new Error(`The ssl option "${key}" is not supported by heys-db yet; remove it, or use pg for this connection`)
+    }
+  }
+  const sslMode = modeOf(own, parameters.libpqSslMode)
+  const out = { sslMode, trust: 'given' }
+  if (sslMode !== 'no-verify') out.ca = asPem(own.ca) || roots()
+  else if (own.ca) out.ca = asPem(own.ca)
+  if (own.cert) out.cert = asPem(own.cert)
+  if (own.key) out.key = asPem(own.key)
+  if (own.passphrase) out.passphrase = String(own.passphrase)
+  // As in node-postgres, the host's own name is what is asked for and verified; servername counts for addresses only.
+  if (own.servername && net.isIP(host)) out.serverName = own.servername
+  if (parameters.sslnegotiation === 'direct') out.directTls = true
+  return out
+}
+
+module.exports = { tlsOptions, roots }
