@@ -1,5 +1,7 @@
 //! RowDescription: per field String name; Int32 table, Int16 column, Int32 type, Int16 size, Int32 modifier, Int16 format.
 
+use crate::proto::reader::Reader;
+
 /// One column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
@@ -20,6 +22,22 @@ pub struct Field {
 }
 
 /// The fields in the body of a RowDescription.
-pub fn fields(_body: &[u8]) -> crate::Result<Vec<Field>> {
-    todo!()
+pub fn fields(body: &[u8]) -> crate::Result<Vec<Field>> {
+    let mut reader = Reader::new(body);
+    let count = reader.i16()?;
+    // Each field is at least 19 bytes long, so a short body cannot make much be reserved.
+    let mut fields = Vec::with_capacity((body.len() / 19).min(usize::try_from(count).unwrap_or(0)));
+    for _ in 0..count {
+        fields.push(Field {
+            name: reader.string()?,
+            table: reader.u32()?,
+            column: reader.i16()?,
+            type_oid: reader.u32()?,
+            type_size: reader.i16()?,
+            type_modifier: reader.i32()?,
+            format: reader.i16()?,
+        });
+    }
+    reader.end()?;
+    Ok(fields)
 }
