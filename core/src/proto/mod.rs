@@ -3,14 +3,19 @@
 //! Bytes go in through [`Wire::spare`]/[`Wire::filled`] and out through [`Wire::output`]/[`Wire::sent`]; what the
 //! bytes mean comes out of [`Wire::poll_event`]. DataRows never become events: they go to a [`RowSink`] as they are.
 
+mod events;
+pub(crate) mod reader;
+mod receive;
+mod requests;
 mod server_error;
 mod session;
 mod startup;
 mod tls;
+mod tls_error;
 mod wire;
 
+pub use events::{Event, Extended, Param, RowSink, SinkState, Target, TransactionStatus};
 pub use server_error::ServerError;
-pub use session::{Event, Extended, Param, RowSink, SinkState, Target, TransactionStatus};
 pub use startup::{PasswordRequest, Startup};
 pub use tls::Tls;
 pub use wire::Wire;

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::reader::Reader;
+use crate::Result;
+
 /// The fields of an ErrorResponse or NoticeResponse, as sent.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ServerError {
@@ -12,6 +15,20 @@ pub struct ServerError {
 }
 
 impl ServerError {
+    /// Reads the body: Byte1 field code and String, until a zero byte. `length` is the message's length word.
+    pub(super) fn parse(body: &[u8], length: u32) -> Result<ServerError> {
+        let mut reader = Reader::new(body);
+        let mut fields = Vec::with_capacity(16);
+        loop {
+            match reader.byte()? {
+                0 => break,
+                code => fields.push((code, reader.string()?)),
+            }
+        }
+        reader.end()?;
+        Ok(ServerError { fields, length })
+    }
+
     /// The text of one field, by its protocol letter.
     pub fn field(&self, code: u8) -> Option<&str> {
         self.fields

@@ -1,116 +1,504 @@
-//! Requests in, events out.
+//! The session machine: requests in flight, and what each message means while they are.
 
-use bytes::Bytes;
+use std::collections::VecDeque;
 
-use super::{PasswordRequest, ServerError};
+use bytes::{Buf, Bytes, BytesMut};
+use postgres_protocol::message::frontend;
 
-/// The transaction status of a ReadyForQuery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransactionStatus {
-    /// `I`: not in a transaction.
-    Idle,
-    /// `T`: in a transaction.
-    InTransaction,
-    /// `E`: in a failed transaction.
+use super::reader::Reader;
+use super::receive::{Frame, ReceiveBuffer};
+use super::startup::Authentication;
+use super::{Event, Extended, RowSink, ServerError, SinkState, Startup, Target, TransactionStatus, requests};
+use crate::error::Kind;
+use crate::{Error, Result};
+
+/// PostgreSQL's MaxAllocSize: no message's content is longer (memutils.h, stringinfo.c). The length word adds 4.
+const MAX_LENGTH: u32 = 0x3fff_ffff + 4;
+/// Before authentication has finished nothing longer is believed.
+const MAX_LENGTH_BEFORE_AUTHENTICATION: u32 = 64 * 1024;
+/// libpq's limit for messages that are never long (fe-protocol3.c).
+const MAX_SHORT_LENGTH: u32 = 30_000;
+/// RowDescription: 1,664 columns (MaxTupleAttributeNumber) with long names stay far below.
+const MAX_ROW_DESCRIPTION_LENGTH: u32 = 16 * 1024 * 1024;
+/// ParameterDescription: Int32 length, Int16 n, at most 65,535 oids.
+const MAX_PARAMETER_DESCRIPTION_LENGTH: u32 = 4 + 2 + 4 * 65_535;
+/// Run-time parameters that are remembered; PostgreSQL reports about fifteen.
+const MAX_PARAMETERS: usize = 256;
+/// An output buffer that grew larger is given back once it is sent.
+const KEEP_OUTPUT: usize = 1024 * 1024;
+/// Short bodies (tags, row descriptions) are cut from blocks of this size.
+const BLOCK: usize = 4096;
+
+/// One connection's protocol state, in plain bytes.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) received: ReceiveBuffer,
+    pub(super) out: BytesMut,
+    out_is_large: bool,
+    phase: Phase,
+    /// Oldest first; each ends with its ReadyForQuery.
+    requests: VecDeque<Request>,
+    /// Columns of the result whose rows are coming.
+    columns: Option<usize>,
+    copy: Copy,
+    /// Bytes of a CopyData body that are still to come and will be dropped.
+    skip: usize,
+    status: TransactionStatus,
+    key: Option<(i32, i32)>,
+    parameters: Vec<(String, String)>,
+    block: BytesMut,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// From the StartupMessage to the first ReadyForQuery.
+    Startup(Box<Authentication>),
+    Open,
+    /// Terminate was written.
+    Terminated,
+    /// An error ended the session.
     Failed,
 }
 
-/// What the bytes meant. Replies belong to the oldest request that has not seen its [`Event::Ready`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// The server wants a password: answer with [`super::Wire::password`], or close.
-    PasswordRequested(PasswordRequest),
-    /// A run-time parameter's value; the latest of each is kept by the session too.
-    ParameterStatus {
-        /// Its name, `server_version` for one.
-        name: String,
-        /// Its value.
-        value: String,
-    },
-    /// ReadyForQuery. The first one ends the startup; each later one ends the oldest request.
-    Ready(TransactionStatus),
-    /// The body of a RowDescription, bounded and checked: Int16 n, then n fields. Its rows go to the sink next.
-    RowDescription(Bytes),
-    /// The sink said [`SinkState::Full`]: flush it and poll again.
-    SinkFull,
-    /// CommandComplete with its tag (`SELECT 3`).
-    CommandComplete(Bytes),
-    /// EmptyQueryResponse.
-    EmptyQuery,
-    /// NoData: the statement returns no rows.
-    NoData,
-    /// PortalSuspended: the row limit of Execute was reached.
-    PortalSuspended,
-    /// ErrorResponse. During startup the session is over; later the request ends with its Ready.
-    Error(ServerError),
-    /// NoticeResponse.
-    Notice(ServerError),
-    /// NotificationResponse (LISTEN).
-    Notification {
-        /// The notifying backend's process id.
-        pid: i32,
-        /// Channel name.
-        channel: String,
-        /// Payload, may be empty.
-        payload: String,
-    },
-    /// CopyInResponse came and was answered with CopyFail; an Error and a Ready follow.
-    CopyInRefused,
-    /// CopyOutResponse came; its data is dropped, a CommandComplete follows.
-    CopyOut,
-    /// ParseComplete: named statements count as prepared from here.
-    ParseComplete,
-}
-
-/// Takes DataRows as they come.
-pub trait RowSink {
-    /// A row: `body` is Int16 n, then n times Int32 length (-1 = NULL) and bytes. Its lengths were checked.
-    fn row(&mut self, body: &[u8]) -> SinkState;
-}
-
-/// Whether a [`RowSink`] can take another row.
+/// What a request in flight was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SinkState {
-    /// More rows may come.
-    Open,
-    /// The row was taken, but the sink must be emptied before the next.
-    Full,
+enum Request {
+    /// Query: ends with a ReadyForQuery by itself.
+    Simple,
+    /// Messages closed by Sync.
+    Extended,
 }
 
-/// A parameter of the extended protocol, sent untyped (the server infers).
-#[derive(Debug, Clone, Copy)]
-pub enum Param<'a> {
-    /// NULL.
-    Null,
-    /// Text format.
-    Text(&'a [u8]),
-    /// Binary format.
-    Binary(&'a [u8]),
-}
-
-/// What a Describe or Close names.
+/// Where the oldest request is with COPY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// A prepared statement.
-    Statement,
-    /// A portal.
-    Portal,
+enum Copy {
+    No,
+    /// CopyInResponse came and CopyFail was written.
+    Refused,
+    /// Between CopyOutResponse and CopyDone.
+    Out,
 }
 
-/// One extended query: Parse (unless `sql` is `None`), Bind, Describe, Execute, Sync in one write.
-#[derive(Debug, Clone, Copy)]
-pub struct Extended<'a> {
-    /// Statement name; empty = the unnamed statement.
-    pub name: &'a str,
-    /// The text to parse; `None` binds the already prepared statement `name`.
-    pub sql: Option<&'a str>,
-    /// Parameters.
-    pub params: &'a [Param<'a>],
-    /// Ask for all result columns in binary format.
-    pub binary: bool,
-    /// Portal name; empty = the unnamed portal.
-    pub portal: &'a str,
-    /// Row limit of Execute; 0 = all.
-    pub max_rows: i32,
+impl Session {
+    pub(super) fn new(startup: &Startup) -> Result<Session> {
+        let mut out = BytesMut::with_capacity(1024);
+        startup.write(&mut out)?;
+        Ok(Session {
+            received: ReceiveBuffer::default(),
+            out,
+            out_is_large: false,
+            phase: Phase::Startup(Box::new(Authentication::new(startup))),
+            requests: VecDeque::new(),
+            columns: None,
+            copy: Copy::No,
+            skip: 0,
+            status: TransactionStatus::Idle,
+            key: None,
+            parameters: Vec::new(),
+            block: BytesMut::with_capacity(BLOCK),
+        })
+    }
+
+    /// `n` bytes of the output are gone.
+    pub(super) fn sent(&mut self, n: usize) {
+        self.drain_output(|out| out.advance(n.min(out.len())));
+    }
+
+    /// Lets `drain` take bytes off the front of the output.
+    pub(super) fn drain_output<T>(&mut self, drain: impl FnOnce(&mut BytesMut) -> T) -> T {
+        self.out_is_large |= self.out.capacity() > KEEP_OUTPUT;
+        let result = drain(&mut self.out);
+        if self.out.is_empty() && self.out_is_large {
+            self.out = BytesMut::new();
+            self.out_is_large = false;
+        }
+        result
+    }
+
+    // ---- requests
+
+    pub(super) fn password(&mut self, password: &[u8]) -> Result<()> {
+        match &mut self.phase {
+            Phase::Startup(authentication) => authentication.password(password, &mut self.out),
+            _ => Err(Error::new(Kind::Usage, "The server has not asked for a password")),
+        }
+    }
+
+    pub(super) fn query(&mut self, sql: &str) -> Result<()> {
+        self.may_request()?;
+        requests::query(&mut self.out, sql)?;
+        self.requests.push_back(Request::Simple);
+        Ok(())
+    }
+
+    pub(super) fn extended(&mut self, query: &Extended<'_>) -> Result<()> {
+        self.may_request()?;
+        requests::extended(&mut self.out, query)?;
+        self.requests.push_back(Request::Extended);
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, target: Target, name: &str) -> Result<()> {
+        self.may_request()?;
+        requests::close(&mut self.out, target, name)?;
+        self.requests.push_back(Request::Extended);
+        Ok(())
+    }
+
+    pub(super) fn terminate(&mut self) {
+        if matches!(self.phase, Phase::Startup(_) | Phase::Open) {
+            frontend::terminate(&mut self.out);
+            self.phase = Phase::Terminated;
+        }
+    }
+
+    fn may_request(&self) -> Result<()> {
+        match self.phase {
+            Phase::Open => Ok(()),
+            Phase::Startup(_) => Err(Error::new(Kind::Usage, "The session has not finished its startup")),
+            Phase::Terminated | Phase::Failed => Err(closed()),
+        }
+    }
+
+    // ---- state
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    pub(super) fn key(&self) -> Option<(i32, i32)> {
+        self.key
+    }
+
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    // ---- messages
+
+    /// The next event. An error is final: from then on every call fails.
+    #[inline]
+    pub(super) fn poll<S: RowSink + ?Sized>(
+        &mut self,
+        end_point: Option<&[u8]>,
+        sink: &mut S,
+    ) -> Result<Option<Event>> {
+        if matches!(self.phase, Phase::Failed) {
+            return Err(closed());
+        }
+        let result = self.next_event(end_point, sink);
+        if result.is_err() {
+            self.phase = Phase::Failed;
+        }
+        result
+    }
+
+    fn next_event<S: RowSink + ?Sized>(&mut self, end_point: Option<&[u8]>, sink: &mut S) -> Result<Option<Event>> {
+        loop {
+            if self.skip > 0 {
+                self.skip -= self.received.skip(self.skip);
+                if self.skip > 0 {
+                    return Ok(None);
+                }
+            }
+            let authenticated = match &self.phase {
+                Phase::Startup(authentication) => authentication.is_done(),
+                _ => true,
+            };
+            let Some(frame) = self
+                .received
+                .frame(|tag, length| check_length(tag, length, authenticated))?
+            else {
+                // Copied data may be long and is not wanted: it is dropped as it comes.
+                match self.received.header() {
+                    Some((b'd', length)) if self.copy == Copy::Out => {
+                        self.received.skip(5);
+                        self.skip = (length as usize).saturating_sub(4);
+                        continue;
+                    }
+                    _ => return Ok(None),
+                }
+            };
+            if frame.tag == b'D' {
+                let body = self.received.body(frame);
+                match self.columns {
+                    Some(columns) if is_row(body, columns) => {}
+                    Some(_) => {
+                        return Err(Error::protocol(
+                            "The server sent a row that does not fit its description",
+                        ));
+                    }
+                    None => return Err(Error::protocol("The server sent a row that belongs to no result")),
+                }
+                match sink.row(body) {
+                    SinkState::Open => continue,
+                    SinkState::Full => return Ok(Some(Event::SinkFull)),
+                }
+            }
+            let event = match self.phase {
+                Phase::Startup(_) => self.startup_message(frame, end_point)?,
+                _ => self.message(frame)?,
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn startup_message(&mut self, frame: Frame, end_point: Option<&[u8]>) -> Result<Option<Event>> {
+        let Phase::Startup(authentication) = &mut self.phase else {
+            return Ok(None);
+        };
+        let body = self.received.body(frame);
+        match (frame.tag, authentication.is_done()) {
+            (b'R', _) => {
+                let request = authentication.message(body, end_point, &mut self.out)?;
+                Ok(request.map(Event::PasswordRequested))
+            }
+            (b'v', false) => negotiated(body).map(|()| None),
+            (b'K', true) => {
+                let mut reader = Reader::new(body);
+                self.key = Some((reader.i32()?, reader.i32()?));
+                Ok(None)
+            }
+            (b'Z', true) => {
+                self.status = transaction_status(body)?;
+                self.phase = Phase::Open;
+                Ok(Some(Event::Ready(self.status)))
+            }
+            (b'E', _) => {
+                let error = ServerError::parse(body, frame.length)?;
+                self.phase = Phase::Failed;
+                Ok(Some(Event::Error(error)))
+            }
+            (b'N', _) => Ok(Some(Event::Notice(ServerError::parse(body, frame.length)?))),
+            (b'S', true) => self.parameter_status(frame).map(Some),
+            (tag, _) => Err(out_of_turn(tag)),
+        }
+    }
+
+    fn message(&mut self, frame: Frame) -> Result<Option<Event>> {
+        let body = self.received.body(frame);
+        // These may come at any time.
+        match frame.tag {
+            b'E' => {
+                self.columns = None;
+                return Ok(Some(Event::Error(ServerError::parse(body, frame.length)?)));
+            }
+            b'N' => return Ok(Some(Event::Notice(ServerError::parse(body, frame.length)?))),
+            b'S' => return self.parameter_status(frame).map(Some),
+            b'A' => return notification(body).map(Some),
+            _ => {}
+        }
+        let Some(&request) = self.requests.front() else {
+            return Err(out_of_turn(frame.tag));
+        };
+        match frame.tag {
+            b'T' => {
+                self.columns = Some(check_row_description(body)?);
+                Ok(Some(Event::RowDescription(store(&mut self.block, body))))
+            }
+            b'C' => {
+                self.columns = None;
+                let mut reader = Reader::new(body);
+                let tag = reader.cstr()?;
+                reader.end()?;
+                Ok(Some(Event::CommandComplete(store(&mut self.block, tag))))
+            }
+            b'Z' => {
+                self.status = transaction_status(body)?;
+                self.requests.pop_front();
+                self.columns = None;
+                self.copy = Copy::No;
+                if self.requests.is_empty() {
+                    self.received.shrink();
+                }
+                Ok(Some(Event::Ready(self.status)))
+            }
+            b'1' => Ok(Some(Event::ParseComplete)),
+            b'2' | b'3' | b't' => Ok(None),
+            b'n' => Ok(Some(Event::NoData)),
+            b'I' => Ok(Some(Event::EmptyQuery)),
+            b's' => {
+                self.columns = None;
+                Ok(Some(Event::PortalSuspended))
+            }
+            b'G' if self.copy == Copy::No => self.refuse_copy(request).map(Some),
+            b'H' if self.copy == Copy::No => {
+                self.copy = Copy::Out;
+                Ok(Some(Event::CopyOut))
+            }
+            b'd' if self.copy == Copy::Out => Ok(None),
+            b'c' if self.copy == Copy::Out => {
+                self.copy = Copy::No;
+                Ok(None)
+            }
+            tag => Err(out_of_turn(tag)),
+        }
+    }
+
+    /// Answers CopyInResponse. While it copies, the server ignores the Sync that followed Execute (protocol chapter
+    /// 55.2.6), so the extended protocol needs another one for its only ReadyForQuery. It also swallows whatever
+    /// else was sent behind, so replies could no longer be told apart.
+    fn refuse_copy(&mut self, request: Request) -> Result<Event> {
+        if self.requests.len() > 1 {
+            return Err(Error::protocol(
+                "COPY FROM STDIN began while other requests were in flight behind it; their replies are lost",
+            ));
+        }
+        self.copy = Copy::Refused;
+        frontend::copy_fail("No source stream defined", &mut self.out)?;
+        if request == Request::Extended {
+            frontend::sync(&mut self.out);
+        }
+        Ok(Event::CopyInRefused)
+    }
+
+    fn parameter_status(&mut self, frame: Frame) -> Result<Event> {
+        let mut reader = Reader::new(self.received.body(frame));
+        let (name, value) = (reader.string()?, reader.string()?);
+        reader.end()?;
+        if let Some((_, old)) = self.parameters.iter_mut().find(|(known, _)| *known == name) {
+            old.clone_from(&value);
+        } else if self.parameters.len() < MAX_PARAMETERS {
+            self.parameters.push((name.clone(), value.clone()));
+        }
+        Ok(Event::ParameterStatus { name, value })
+    }
+}
+
+/// Judges a header before anything is awaited or reserved for it. `length` counts itself.
+#[inline]
+fn check_length(tag: u8, length: u32, authenticated: bool) -> Result<()> {
+    let (min, max) = match tag {
+        b'D' => (6, MAX_LENGTH),
+        b'd' | b'E' | b'N' | b'A' => (4, MAX_LENGTH),
+        b'Z' => (5, 5),
+        b'1' | b'2' | b'3' | b'n' | b's' | b'I' | b'c' => (4, 4),
+        b'C' | b'S' | b'G' | b'H' | b'v' => (4, MAX_SHORT_LENGTH),
+        b'K' => (12, 12),
+        b'T' => (6, MAX_ROW_DESCRIPTION_LENGTH),
+        b't' => (6, MAX_PARAMETER_DESCRIPTION_LENGTH),
+        b'R' => (8, MAX_LENGTH_BEFORE_AUTHENTICATION),
+        _ => return Err(out_of_turn(tag)),
+    };
+    let max = if authenticated {
+        max
+    } else {
+        max.min(MAX_LENGTH_BEFORE_AUTHENTICATION)
+    };
+    if (min..=max).contains(&length) {
+        return Ok(());
+    }
+    Err(Error::protocol(format!(
+        "The server sent a message '{}' with the length {length}, which cannot be: is it PostgreSQL?",
+        char::from(tag).escape_default(),
+    )))
+}
+
+/// Whether the body of a DataRow has exactly `columns` cells, all inside it.
+#[inline]
+fn is_row(body: &[u8], columns: usize) -> bool {
+    let Some((&count, mut rest)) = body.split_first_chunk() else {
+        return false;
+    };
+    if usize::from(u16::from_be_bytes(count)) != columns {
+        return false;
+    }
+    for _ in 0..columns {
+        let Some((&length, cell)) = rest.split_first_chunk() else {
+            return false;
+        };
+        rest = match i32::from_be_bytes(length) {
+            -1 => cell,
+            length => match usize::try_from(length).ok().and_then(|length| cell.get(length..)) {
+                Some(rest) => rest,
+                None => return false,
+            },
+        };
+    }
+    rest.is_empty()
+}
+
+/// Walks a RowDescription and says how many columns it has.
+fn check_row_description(body: &[u8]) -> Result<usize> {
+    let mut reader = Reader::new(body);
+    let columns = usize::try_from(reader.i16()?)
+        .map_err(|_| Error::protocol("The server described a result with a negative number of columns"))?;
+    for _ in 0..columns {
+        reader.cstr()?;
+        reader.array::<18>()?;
+    }
+    reader.end()?;
+    Ok(columns)
+}
+
+fn transaction_status(body: &[u8]) -> Result<TransactionStatus> {
+    match body {
+        b"I" => Ok(TransactionStatus::Idle),
+        b"T" => Ok(TransactionStatus::InTransaction),
+        b"E" => Ok(TransactionStatus::Failed),
+        _ => Err(Error::protocol(
+            "The server sent a transaction status that does not exist",
+        )),
+    }
+}
+
+/// NotificationResponse: Int32 process id, String channel, String payload.
+fn notification(body: &[u8]) -> Result<Event> {
+    let mut reader = Reader::new(body);
+    let event = Event::Notification {
+        pid: reader.i32()?,
+        channel: reader.string()?,
+        payload: reader.string()?,
+    };
+    reader.end()?;
+    Ok(event)
+}
+
+/// NegotiateProtocolVersion: Int32 newest version the server speaks, Int32 n, n Strings: the options (`_pq_.…`) that it
+/// does not know. We ask for 3.0, which every server of the major version 3 speaks, so only an option can be refused.
+fn negotiated(body: &[u8]) -> Result<()> {
+    let mut reader = Reader::new(body);
+    reader.i32()?;
+    reader.i32()?;
+    if reader.is_empty() {
+        return Ok(());
+    }
+    let mut names = String::new();
+    while !reader.is_empty() {
+        names.push(' ');
+        names.push_str(&reader.string()?);
+    }
+    Err(Error::new(
+        Kind::Config,
+        format!("The server does not know these startup options:{names}"),
+    ))
+}
+
+/// A copy of `bytes` in a shared block; blocks are used again when all their copies are dropped.
+fn store(block: &mut BytesMut, bytes: &[u8]) -> Bytes {
+    if bytes.len() > BLOCK / 2 {
+        return Bytes::copy_from_slice(bytes);
+    }
+    block.extend_from_slice(bytes);
+    block.split().freeze()
+}
+
+fn out_of_turn(tag: u8) -> Error {
+    Error::protocol(format!(
+        "The server sent a message '{}' that is unknown or out of turn",
+        char::from(tag).escape_default(),
+    ))
+}
+
+pub(super) fn closed() -> Error {
+    Error::new(Kind::Closed, "The session is closed")
 }

@@ -1,96 +1,160 @@
 //! A session and the TLS it may run in, seen from the socket.
 
-use super::{Event, Extended, RowSink, Startup, Tls, TransactionStatus};
-use crate::Result;
+use super::session::{Session, closed};
+use super::tls::Plain;
+use super::{Event, Extended, RowSink, Startup, Target, Tls, TransactionStatus};
+use crate::{Error, Result};
 
 /// One connection's whole protocol state. Send it between threads freely; it holds no socket.
-pub struct Wire {}
+pub struct Wire {
+    session: Session,
+    tls: Option<Tls>,
+    /// The peer ended the TLS session; what came before is still to be read.
+    tls_closed: bool,
+    /// What went wrong where no error could be returned; the next poll returns it.
+    failure: Option<Error>,
+}
 
 impl Wire {
     /// A session whose startup message is ready in [`Wire::output`]. `tls` has finished its handshake.
-    pub fn new(_startup: &Startup, _tls: Option<Tls>) -> Result<Wire> {
-        todo!()
+    pub fn new(startup: &Startup, tls: Option<Tls>) -> Result<Wire> {
+        let mut wire = Wire {
+            session: Session::new(startup)?,
+            tls,
+            tls_closed: false,
+            failure: None,
+        };
+        wire.decrypt();
+        Ok(wire)
     }
 
     // ---- bytes
 
-    /// Where the driver reads into from the socket: never empty, at least 16 KiB when the buffer is.
+    /// Where the driver reads into from the socket: never empty, at least 16 KiB when the buffer is. Poll until `None`
+    /// between reads, or what was read keeps piling up.
     pub fn spare(&mut self) -> &mut [u8] {
-        todo!()
+        match &mut self.tls {
+            Some(tls) => tls.spare(),
+            None => self.session.received.spare(),
+        }
     }
 
-    /// `n` bytes were read into [`Wire::spare`].
-    pub fn filled(&mut self, _n: usize) -> Result<()> {
-        todo!()
+    /// `n` bytes were read into [`Wire::spare`]. If they cannot be decrypted, [`Wire::poll_event`] says so after all that
+    /// came before them.
+    pub fn filled(&mut self, n: usize) -> Result<()> {
+        match &mut self.tls {
+            Some(tls) => {
+                tls.filled(n);
+                self.decrypt();
+            }
+            None => self.session.received.filled(n),
+        }
+        Ok(())
     }
 
     /// Bytes for the socket; empty when there is nothing to send.
     pub fn output(&mut self) -> &[u8] {
-        todo!()
+        let Some(tls) = &mut self.tls else {
+            return &self.session.out;
+        };
+        if self.failure.is_none()
+            && !self.session.out.is_empty()
+            && let Err(error) = self.session.drain_output(|out| tls.write(out))
+        {
+            self.failure = Some(error);
+        }
+        tls.output()
     }
 
     /// `n` bytes of [`Wire::output`] were written.
-    pub fn sent(&mut self, _n: usize) {
-        todo!()
+    pub fn sent(&mut self, n: usize) {
+        match &mut self.tls {
+            Some(tls) => tls.sent(n),
+            None => self.session.sent(n),
+        }
     }
 
     /// The next event, or `None` when more bytes are needed. Rows go to `sink` on the way. An `Err` ends the session.
-    pub fn poll_event<S: RowSink + ?Sized>(&mut self, _sink: &mut S) -> Result<Option<Event>> {
-        todo!()
+    pub fn poll_event<S: RowSink + ?Sized>(&mut self, sink: &mut S) -> Result<Option<Event>> {
+        let end_point = self.tls.as_ref().and_then(Tls::end_point);
+        match self.session.poll(end_point, sink)? {
+            Some(event) => Ok(Some(event)),
+            None => match self.failure.take() {
+                Some(error) => {
+                    self.tls_closed = true;
+                    Err(error)
+                }
+                None if self.tls_closed => Err(closed()),
+                None => Ok(None),
+            },
+        }
     }
 
     // ---- requests: each appends to the output and expects one Ready
 
     /// The answer to [`Event::PasswordRequested`].
-    pub fn password(&mut self, _password: &[u8]) -> Result<()> {
-        todo!()
+    pub fn password(&mut self, password: &[u8]) -> Result<()> {
+        self.session.password(password)
     }
 
     /// Query: one or many statements. An error means the text cannot be sent (a NUL byte, too long); nothing was queued.
-    pub fn query(&mut self, _sql: &str) -> Result<()> {
-        todo!()
+    pub fn query(&mut self, sql: &str) -> Result<()> {
+        self.session.query(sql)
     }
 
     /// Parse, Bind, Describe, Execute, Sync. An error means nothing was queued (NUL in the text, over 65,535
     /// parameters, too long).
-    pub fn extended(&mut self, _query: &Extended<'_>) -> Result<()> {
-        todo!()
+    pub fn extended(&mut self, query: &Extended<'_>) -> Result<()> {
+        self.session.extended(query)
     }
 
     /// Close of a prepared statement or portal, and Sync.
-    pub fn close(&mut self, _target: super::Target, _name: &str) -> Result<()> {
-        todo!()
+    pub fn close(&mut self, target: Target, name: &str) -> Result<()> {
+        self.session.close(target, name)
     }
 
     /// Terminate. Nothing may be requested after it.
     pub fn terminate(&mut self) {
-        todo!()
+        self.session.terminate();
     }
 
     // ---- state
 
     /// Requests that have not seen their Ready.
     pub fn in_flight(&self) -> usize {
-        todo!()
+        self.session.in_flight()
     }
 
     /// The status of the last Ready.
     pub fn transaction_status(&self) -> TransactionStatus {
-        todo!()
+        self.session.status()
     }
 
     /// BackendKeyData: process id and secret key; `None` before it came (a pooler may send none).
     pub fn backend_key(&self) -> Option<(i32, i32)> {
-        todo!()
+        self.session.key()
     }
 
     /// The latest value of a run-time parameter that the server reported.
-    pub fn parameter(&self, _name: &str) -> Option<&str> {
-        todo!()
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.session.parameter(name)
     }
 
     /// Whether the session runs inside TLS.
     pub fn is_tls(&self) -> bool {
-        todo!()
+        self.tls.is_some()
+    }
+
+    /// Moves all that can be decrypted to the session.
+    fn decrypt(&mut self) {
+        let Some(tls) = &mut self.tls else { return };
+        while !self.tls_closed && self.failure.is_none() {
+            match tls.read(self.session.received.spare()) {
+                Ok(Plain::Bytes(n)) => self.session.received.filled(n),
+                Ok(Plain::Blocked) => break,
+                Ok(Plain::Closed) => self.tls_closed = true,
+                Err(error) => self.failure = Some(error),
+            }
+        }
     }
 }

@@ -1,0 +1,116 @@
+//! Requests in, events out.
+
+use bytes::Bytes;
+
+use super::{PasswordRequest, ServerError};
+
+/// The transaction status of a ReadyForQuery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionStatus {
+    /// `I`: not in a transaction.
+    Idle,
+    /// `T`: in a transaction.
+    InTransaction,
+    /// `E`: in a failed transaction.
+    Failed,
+}
+
+/// What the bytes meant. Replies belong to the oldest request that has not seen its [`Event::Ready`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The server wants a password: answer with [`super::Wire::password`], or close.
+    PasswordRequested(PasswordRequest),
+    /// A run-time parameter's value; the latest of each is kept by the session too.
+    ParameterStatus {
+        /// Its name, `server_version` for one.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// ReadyForQuery. The first one ends the startup; each later one ends the oldest request.
+    Ready(TransactionStatus),
+    /// The body of a RowDescription, bounded and checked: Int16 n, then n fields. Its rows go to the sink next.
+    RowDescription(Bytes),
+    /// The sink said [`SinkState::Full`]: flush it and poll again.
+    SinkFull,
+    /// CommandComplete with its tag (`SELECT 3`).
+    CommandComplete(Bytes),
+    /// EmptyQueryResponse.
+    EmptyQuery,
+    /// NoData: the statement returns no rows.
+    NoData,
+    /// PortalSuspended: the row limit of Execute was reached.
+    PortalSuspended,
+    /// ErrorResponse. During startup the session is over; later the request ends with its Ready.
+    Error(ServerError),
+    /// NoticeResponse.
+    Notice(ServerError),
+    /// NotificationResponse (LISTEN).
+    Notification {
+        /// The notifying backend's process id.
+        pid: i32,
+        /// Channel name.
+        channel: String,
+        /// Payload, may be empty.
+        payload: String,
+    },
+    /// CopyInResponse came and was answered with CopyFail; an Error and a Ready follow.
+    CopyInRefused,
+    /// CopyOutResponse came; its data is dropped, a CommandComplete follows.
+    CopyOut,
+    /// ParseComplete: named statements count as prepared from here.
+    ParseComplete,
+}
+
+/// Takes DataRows as they come.
+pub trait RowSink {
+    /// A row: `body` is Int16 n, then n times Int32 length (-1 = NULL) and bytes. Its lengths were checked.
+    fn row(&mut self, body: &[u8]) -> SinkState;
+}
+
+/// Whether a [`RowSink`] can take another row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SinkState {
+    /// More rows may come.
+    Open,
+    /// The row was taken, but the sink must be emptied before the next.
+    Full,
+}
+
+/// A parameter of the extended protocol, sent untyped (the server infers).
+#[derive(Debug, Clone, Copy)]
+pub enum Param<'a> {
+    /// NULL.
+    Null,
+    /// Text format.
+    Text(&'a [u8]),
+    /// Binary format.
+    Binary(&'a [u8]),
+}
+
+/// What a Describe or Close names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A prepared statement.
+    Statement,
+    /// A portal.
+    Portal,
+}
+
+/// One extended query: Parse (unless `sql` is `None`), Bind, Describe, Execute, Sync in one write.
+#[derive(Debug, Clone, Copy)]
+pub struct Extended<'a> {
+    /// Statement name; empty = the unnamed statement.
+    pub name: &'a str,
+    /// The text to parse; `None` binds the already prepared statement `name`.
+    pub sql: Option<&'a str>,
+    /// Parameters.
+    pub params: &'a [Param<'a>],
+    /// Ask for all result columns in binary format.
+    pub binary: bool,
+    /// Portal name; empty = the unnamed portal.
+    pub portal: &'a str,
+    /// Row limit of Execute; 0 = all.
+    pub max_rows: i32,
+}
