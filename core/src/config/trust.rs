@@ -343,24 +343,11 @@ pub fn forget(tls: &TlsOptions) {
 impl Context {
     fn load(tls: &TlsOptions, mode: SslMode) -> Result<Context> {
         let mut builder = SslContext::builder(SslMethod::tls_client()).map_err(openssl)?;
-        builder
-            .set_min_proto_version(Some(SslVersion::TLS1_2))
-            .map_err(openssl)?;
-        let verify = tls.verifies(mode);
-        let mut source = Source::None;
-        if verify {
-            let roots = roots(tls)?;
-            builder.set_cert_store(store(&roots)?);
-            builder.set_verify(SslVerifyMode::PEER);
-            source = roots.source;
-        } else {
-            builder.set_verify(SslVerifyMode::NONE);
-        }
-        client_certificate(&mut builder, tls)?;
+        let source = configure(&mut builder, tls, mode)?;
         Ok(Context {
             context: builder.build(),
             mode,
-            verify,
+            verify: tls.verifies(mode),
             server_name: tls.server_name.clone(),
             direct: tls.direct,
             source,
@@ -471,6 +458,25 @@ fn printable(text: &str) -> String {
         .take(200)
         .map(|c| if c.is_control() { '?' } else { c })
         .collect()
+}
+
+/// Versions, roots, verification and client certificate for `tls` under `mode`, everything but the server's name; returns
+/// where the roots are from.
+pub(crate) fn configure(builder: &mut SslContextBuilder, tls: &TlsOptions, mode: SslMode) -> Result<Source> {
+    builder
+        .set_min_proto_version(Some(SslVersion::TLS1_2))
+        .map_err(openssl)?;
+    let mut source = Source::None;
+    if tls.verifies(mode) {
+        let roots = roots(tls)?;
+        builder.set_cert_store(store(&roots)?);
+        builder.set_verify(SslVerifyMode::PEER);
+        source = roots.source;
+    } else {
+        builder.set_verify(SslVerifyMode::NONE);
+    }
+    client_certificate(builder, tls)?;
+    Ok(source)
 }
 
 fn client_certificate(builder: &mut SslContextBuilder, tls: &TlsOptions) -> Result<()> {

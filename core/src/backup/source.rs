@@ -1,0 +1,389 @@
+//! pg_dump: found, new enough, run, and believed only when it ended well with its output whole.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::database::Target;
+use super::process::Process;
+use crate::error::{Error, Kind};
+use crate::Result;
+
+/// What a custom-format archive begins with (pg_backup_archiver.c, ReadHead).
+const MAGIC: &[u8] = b"PGDMP";
+const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes kept of the beginning and of the end of stderr.
+const STDERR_KEPT: usize = 8 << 10;
+/// Lines of stderr in a report.
+const WARNINGS: usize = 20;
+
+/// Where to look for pg_dump.
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    /// PG_DUMP_PATH: this one and no other.
+    pub explicit: Option<PathBuf>,
+    /// PATH.
+    pub path: Option<OsString>,
+    /// Folders of the function: `bin/pg_dump` in each is a candidate.
+    pub folders: Vec<PathBuf>,
+}
+
+/// A pg_dump that can be run.
+#[derive(Debug, Clone)]
+pub(super) struct Program {
+    path: PathBuf,
+    /// For its shared libraries, when they were packed beside it.
+    library_path: Option<OsString>,
+    /// As it prints it: `15.18 (Debian 15.18-0+deb12u1)`.
+    pub(super) version: String,
+    major: u32,
+}
+
+/// Finds the pg_dump for a server of `major` version: of those that are new enough the oldest, because a newer one may
+/// write settings that the server's own version rejects at restore.
+pub(super) async fn find(search: &Search, major: u32) -> Result<Program> {
+    let mut usable: Vec<Program> = Vec::new();
+    let mut broken = Vec::new();
+    for candidate in candidates(search) {
+        match probe(&candidate).await {
+            Ok(program) => usable.push(program),
+            Err(error) => broken.push(error),
+        }
+    }
+    let newest = usable.iter().map(|program| program.major).max();
+    let best = usable
+        .into_iter()
+        .filter(|program| program.major >= major)
+        .min_by_key(|program| (program.major, is_script(&program.path)));
+    if let Some(program) = best {
+        return Ok(program);
+    }
+    let mend = format!(
+        "install postgresql-client-{major} or newer (Debian, Ubuntu: apt-get install postgresql-client-{major}), or pack \
+         that version's own binary (/usr/lib/postgresql/{major}/bin/pg_dump) as bin/pg_dump beside the function, or name it \
+         in PG_DUMP_PATH"
+    );
+    let what = match (newest, broken.first()) {
+        (Some(newest), _) => format!("pg_dump {newest} is older than the server, which is PostgreSQL {major}"),
+        (None, Some(error)) => error.clone(),
+        (None, None) => match &search.explicit {
+            Some(path) => format!("PG_DUMP_PATH names {}, where there is no file", path.display()),
+            None => "pg_dump was found neither on PATH, nor as bin/pg_dump beside the function, nor in \
+                     /usr/lib/postgresql/*/bin"
+                .to_owned(),
+        },
+    };
+    Err(Error::new(Kind::Dump, format!("{what}: {mend}")))
+}
+
+fn candidates(search: &Search) -> Vec<PathBuf> {
+    if let Some(path) = &search.explicit {
+        return Vec::from_iter(path.is_file().then(|| path.clone()));
+    }
+    let mut folders: Vec<PathBuf> = search.folders.iter().map(|folder| folder.join("bin")).collect();
+    if let Some(path) = &search.path {
+        folders.extend(std::env::split_paths(path).filter(|folder| folder.is_absolute()));
+    }
+    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
+        folders.extend(versions.flatten().map(|version| version.path().join("bin")));
+    }
+    let mut found: Vec<PathBuf> = Vec::new();
+    for folder in folders {
+        let path = folder.join("pg_dump");
+        if path.is_file() && !found.contains(&path) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Debian's wrapper chooses a version by rules of its own; the real binary is to be preferred.
+fn is_script(path: &Path) -> bool {
+    let mut begin = [0; 2];
+    std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut begin).is_ok() && &begin == b"#!")
+}
+
+/// Asks for the version; the error is a sentence.
+async fn probe(path: &Path) -> Result<Program, String> {
+    let shown = path.display();
+    let library_path = packed_libraries(path);
+    let mut command = command(path, library_path.as_deref());
+    command.arg("--version").stdin(Stdio::null());
+    let (mut process, stdout, stderr) = Process::start(&mut command).map_err(|error| cannot_run(path, &error))?;
+    let answer = tokio::time::timeout(VERSION_TIMEOUT, async {
+        let output = Kept::read(stdout);
+        let errors = Kept::read(stderr);
+        (process.exit().await, output.await, errors.await)
+    });
+    let Ok((exit, output, errors)) = answer.await else {
+        return Err(format!("{shown} --version gave no answer in {VERSION_TIMEOUT:?}"));
+    };
+    let output = output.lines().concat();
+    let version = output.split_once("(PostgreSQL) ").map(|(_, version)| version.trim().to_owned());
+    let major = version.as_deref().and_then(|version| {
+        let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    });
+    match (exit, version, major) {
+        (Ok(exit), Some(version), Some(major)) if exit.success() => Ok(Program {
+            path: path.to_owned(),
+            library_path,
+            version,
+            major,
+        }),
+        _ => Err(format!(
+            "{shown} --version does not answer like pg_dump ({})",
+            errors.lines().first().map_or("nothing on stderr", |line| line.as_str())
+        )),
+    }
+}
+
+fn cannot_run(path: &Path, error: &io::Error) -> String {
+    let shown = path.display();
+    let mode = std::fs::metadata(path).map(|m| m.permissions().mode()).unwrap_or(0);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied if mode & 0o111 == 0 => {
+            format!("{shown} is not executable: chmod +x it, and keep the bit when packing")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{shown} may not be executed: its file system is mounted noexec, or a folder on the way is closed")
+        }
+        io::ErrorKind::NotFound => format!("{shown} cannot be run: its interpreter or loader is missing"),
+        _ => format!("{shown} cannot be run: {error}"),
+    }
+}
+
+/// The folder with libpq, if the program was packed with its libraries: `lib` in or beside its own folder.
+fn packed_libraries(program: &Path) -> Option<OsString> {
+    let folder = program.parent()?;
+    if folder.starts_with("/usr") {
+        return None;
+    }
+    let has_libpq = |folder: &PathBuf| {
+        std::fs::read_dir(folder).is_ok_and(|mut entries| {
+            entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().as_encoded_bytes().starts_with(b"libpq.so")))
+        })
+    };
+    let packed = [Some(folder.join("lib")), folder.parent().map(|up| up.join("lib")), Some(folder.to_owned())]
+        .into_iter()
+        .flatten()
+        .find(has_libpq)?;
+    let packed = std::path::absolute(packed).ok()?;
+    Some(packed.into_os_string())
+}
+
+/// Of our own environment it gets nothing but what running needs: the other variables hold secrets.
+fn command(program: &Path, library_path: Option<&OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear();
+    for name in ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    if let Some(path) = library_path {
+        command.env("LD_LIBRARY_PATH", path);
+    }
+    command.env("LC_ALL", "C");
+    command
+}
+
+/// A running dump. Dropping it kills and reaps pg_dump.
+pub(super) struct Dump {
+    process: Process,
+    stderr: oneshot::Receiver<Kept>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What passed through [`Output`].
+#[derive(Default)]
+struct Seen {
+    begin: Vec<u8>,
+    ended: bool,
+}
+
+/// pg_dump's standard output.
+pub(super) struct Output {
+    stdout: ChildStdout,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Dump {
+    /// Starts `pg_dump -Fc -Z0` of the target. The output must be read to its end, or the dump be dropped.
+    pub(super) fn start(program: &Program, target: &Target) -> Result<(Dump, Output)> {
+        let mut command = command(&program.path, program.library_path.as_deref());
+        command.args(["-Fc", "-Z0", "--no-password"]).stdin(Stdio::null());
+        for (name, value) in target.environment() {
+            command.env(name, value);
+        }
+        // Descriptors for the child: closed on our side when this function ends.
+        let _held = pass_certificates(&mut command, target)?;
+        let (process, stdout, stderr) = Process::start(&mut command)
+            .map_err(|error| Error::new(Kind::Dump, cannot_run(&program.path, &error)).with_source(error))?;
+        let seen = Arc::<Mutex<Seen>>::default();
+        let output = Output {
+            stdout,
+            seen: seen.clone(),
+        };
+        let stderr = Kept::read(stderr);
+        Ok((Dump { process, stderr, seen }, output))
+    }
+
+    /// After the output's end: proves that the dump is whole, and returns pg_dump's warnings.
+    pub(super) async fn finish(&mut self) -> Result<Vec<String>> {
+        let exit = self.process.exit().await.map_err(|error| {
+            let why = format!("pg_dump's exit status cannot be known, so its output is not trusted: {error}");
+            Error::new(Kind::Dump, why).with_source(error)
+        })?;
+        let stderr = (&mut self.stderr).await.unwrap_or_default();
+        if !exit.success() {
+            return Err(Error::new(Kind::Dump, failure(exit, &stderr)));
+        }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.begin.is_empty() {
+            return Err(Error::new(Kind::Dump, "pg_dump reported success without any output"));
+        }
+        if seen.begin != MAGIC || !seen.ended {
+            let why = "pg_dump reported success, but its output is not a whole archive in custom format";
+            return Err(Error::new(Kind::Dump, why));
+        }
+        let mut lines = stderr.lines();
+        lines.truncate(WARNINGS);
+        Ok(lines)
+    }
+
+    /// Kills pg_dump and waits until it is reaped.
+    pub(super) async fn stop(self) {
+        self.process.stop().await;
+    }
+}
+
+impl Read for Output {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.stdout.read(buffer)?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.begin.len() < MAGIC.len() {
+            let wanted = (MAGIC.len() - seen.begin.len()).min(n);
+            seen.begin.extend(buffer.iter().take(wanted));
+        }
+        seen.ended |= n == 0 && !buffer.is_empty();
+        Ok(n)
+    }
+}
+
+/// The roots become the child's stdin: std duplicates them into place after the fork, so no other process that some
+/// thread starts in this moment inherits them. A client certificate and its key need two descriptors more, which are
+/// inheritable for the moment between here and the spawn.
+fn pass_certificates(command: &mut Command, target: &Target) -> Result<Vec<OwnedFd>> {
+    let mut held = Vec::new();
+    if let Some(roots) = &target.roots {
+        command.stdin(Stdio::from(in_memory("heys-roots", roots)?));
+        command.env("PGSSLROOTCERT", "/proc/self/fd/0");
+    }
+    for (variable, content) in [("PGSSLCERT", &target.certificate), ("PGSSLKEY", &target.key)] {
+        let Some(content) = content else { continue };
+        let file = in_memory(variable, content)?;
+        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).map_err(io::Error::from)?;
+        let number = std::os::fd::AsRawFd::as_raw_fd(&file);
+        command.env(variable, format!("/proc/self/fd/{number}"));
+        held.push(file);
+    }
+    Ok(held)
+}
+
+/// An anonymous file with `content`, in memory only. libpq wants keys closed to others, hence the mode.
+fn in_memory(name: &str, content: &[u8]) -> Result<OwnedFd> {
+    let write = || -> io::Result<OwnedFd> {
+        let fd = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
+        rustix::fs::fchmod(&fd, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+        let mut file = std::fs::File::from(fd);
+        file.write_all(content)?;
+        Ok(file.into())
+    };
+    write().map_err(|error| Error::new(Kind::Io, format!("no memory file for pg_dump: {error}")).with_source(error))
+}
+
+/// Why pg_dump failed, and what mends it where that is known.
+fn failure(exit: ExitStatus, stderr: &Kept) -> String {
+    let lines = stderr.lines();
+    let line = lines
+        .iter()
+        .find(|line| line.contains("error:"))
+        .or(lines.last())
+        .map_or("it said nothing on stderr", |line| line.as_str());
+    let how = match (exit.code(), exit.signal()) {
+        (Some(127), _) => "could not be run (exit code 127)".to_owned(),
+        (Some(code), _) => format!("failed with exit code {code}"),
+        (None, Some(9)) => "was killed (signal 9), perhaps because memory ran out".to_owned(),
+        (None, signal) => format!("was ended by signal {}", signal.unwrap_or(0)),
+    };
+    let mend = if line.contains("permission denied for") {
+        "; as the owner, GRANT SELECT on what it names (and USAGE on its schema) to the user of the backup"
+    } else if line.contains("server version mismatch") {
+        "; install the postgresql-client package of the server's major version, or name that pg_dump in PG_DUMP_PATH"
+    } else if line.contains("row-level security") {
+        "; ALTER ROLE … BYPASSRLS for the user of the backup"
+    } else {
+        ""
+    };
+    format!("pg_dump {how}: {line}{mend}")
+}
+
+/// The beginning and the end of a stream of text, read by a thread of its own.
+#[derive(Default)]
+struct Kept {
+    begin: Vec<u8>,
+    end: VecDeque<u8>,
+    left_out: bool,
+}
+
+impl Kept {
+    /// Reads `from` to its end; what does not fit is read and forgotten.
+    fn read(mut from: impl Read + Send + 'static) -> oneshot::Receiver<Kept> {
+        let (done, kept) = oneshot::channel();
+        let body = move || {
+            let mut kept = Kept::default();
+            let mut buffer = [0; 4096];
+            while let Ok(n @ 1..) = from.read(&mut buffer) {
+                kept.push(buffer.get(..n).unwrap_or_default());
+            }
+            let _ = done.send(kept);
+        };
+        // Without a thread the receiver reports a closed channel, which reads as "nothing was said".
+        let _ = thread::Builder::new().name("backup-stderr".to_owned()).spawn(body);
+        kept
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let (begin, rest) = bytes.split_at(bytes.len().min(STDERR_KEPT - self.begin.len()));
+        self.begin.extend(begin);
+        self.end.extend(rest);
+        let surplus = self.end.len().saturating_sub(STDERR_KEPT);
+        self.left_out |= surplus > 0;
+        self.end.drain(..surplus);
+    }
+
+    /// Lines with something in them, each cut at 500 characters.
+    fn lines(&self) -> Vec<String> {
+        let mut bytes = self.begin.clone();
+        if self.left_out {
+            bytes.extend(b"\n");
+        }
+        bytes.extend(&self.end);
+        String::from_utf8_lossy(&bytes)
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| line.trim_end().chars().take(500).collect())
+            .collect()
+    }
+}
