@@ -13,9 +13,12 @@ function named(markdown) {
   return new Set(block[1].trim().split('\n'))
 }
 
-/** Rust without comments and string contents. */
+/** Rust without comments, strings and characters. */
 function bare(source) {
-  return source.replace(/\/\/[^\n]*|\/\*[\s\S]*?\*\/|"(?:\\[\s\S]|[^"\\])*"/g, '')
+  return source.replace(
+    /\/\/[^\n]*|\/\*[\s\S]*?\*\/|'(?:\\[^']+|[^'\\])'|r(#*)"[\s\S]*?"\1|"(?:\\[\s\S]|[^"\\])*"/g,
+    '',
+  )
 }
 
 /** What a file names below its crate's root: `crate::a::…`, and every branch of `use crate::{…}`. */
