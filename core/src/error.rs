@@ -153,7 +153,14 @@ impl Error {
 
     /// The socket error at the root, if there is one.
     pub fn io(&self) -> Option<&io::Error> {
-        self.inner.source.as_ref()?.downcast_ref()
+        let mut source: Option<&(dyn std::error::Error + 'static)> = self.inner.source.as_deref().map(|s| s as _);
+        while let Some(error) = source {
+            if let Some(io) = error.downcast_ref() {
+                return Some(io);
+            }
+            source = error.source();
+        }
+        None
     }
 
     /// Whether the connection is gone for good.

@@ -276,6 +276,40 @@ pub fn system() -> Result<Option<Roots>> {
     }))
 }
 
+/// The roots for public services (S3, Telegram): the system's store, else `extra` (PEM, Node's roots); in both cases
+/// with the certificates of `bundle` (AWS_CA_BUNDLE) added. A named bundle that is missing is an error.
+pub fn public_roots(extra: Option<&[u8]>, bundle: Option<&Path>) -> Result<Roots> {
+    let mut roots = match (system()?, extra) {
+        (Some(roots), _) => roots,
+        (None, Some(pem)) => Roots {
+            certificates: certificates(pem, "the extra roots")?,
+            source: Source::Extra,
+        },
+        (None, None) => Roots {
+            certificates: Vec::new(),
+            source: Source::None,
+        },
+    };
+    if let Some(file) = bundle {
+        let pem = read(file, "the CA bundle", "AWS_CA_BUNDLE")?;
+        roots
+            .certificates
+            .extend(certificates(&pem, &file.display().to_string())?);
+        roots.source = match roots.source {
+            Source::None => Source::File(file.to_owned()),
+            other => other,
+        };
+    }
+    match roots.certificates.is_empty() {
+        false => Ok(roots),
+        true => Err(Error::new(
+            Kind::Config,
+            "no root certificates for HTTPS: this system has no store (package ca-certificates); install it or set \
+             AWS_CA_BUNDLE",
+        )),
+    }
+}
+
 /// A store with these roots.
 pub fn store(roots: &Roots) -> Result<X509Store> {
     let mut builder = X509StoreBuilder::new().map_err(openssl)?;
@@ -295,25 +329,6 @@ pub struct Context {
     server_name: Option<String>,
     direct: bool,
     source: Source,
-}
-
-/// What a verification did not like, seen while the handshake ran.
-#[derive(Debug, Clone)]
-pub struct Rejected {
-    /// OpenSSL's verify result (X509_V_ERR_…).
-    pub code: i32,
-    /// Its text.
-    pub reason: &'static str,
-    /// The certificate in question: subject, issuer.
-    pub subject: String,
-    /// Its issuer.
-    pub issuer: String,
-    /// The names it is good for (`DNS:db.example`, `IP Address:10.0.0.1`, or the common name where it has none).
-    pub names: Vec<String>,
-    /// Valid from.
-    pub not_before: String,
-    /// Valid until.
-    pub not_after: String,
 }
 
 type Key = (TlsOptions, SslMode);
@@ -364,100 +379,30 @@ impl Context {
         &self.context
     }
 
-    /// A client session for `host` (a name or an address), and the place where a rejected certificate will show.
-    pub fn ssl(&self, host: &str) -> Result<(Ssl, Arc<Mutex<Option<Rejected>>>)> {
+    /// A client session for `host` (a name or an address).
+    pub fn ssl(&self, host: &str) -> Result<Ssl> {
         let name = self.server_name.as_deref().unwrap_or(host);
+        let name = name.trim_end_matches('.');
         let address: Option<IpAddr> = name.parse().ok();
         let mut ssl = Ssl::new(&self.context).map_err(openssl)?;
         // RFC 6066, section 3: no addresses in the server name.
         if address.is_none() && !name.is_empty() {
-            ssl.set_hostname(name.trim_end_matches('.')).map_err(openssl)?;
+            ssl.set_hostname(name).map_err(openssl)?;
         }
         if self.direct {
             ssl.set_alpn_protos(b"\x0apostgresql").map_err(openssl)?;
         }
-        let rejected = Arc::new(Mutex::new(None));
-        if self.verify {
-            if self.mode == SslMode::VerifyFull {
-                let param = ssl.param_mut();
-                param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
-                match address {
-                    Some(address) => param.set_ip(address),
-                    None => param.set_host(name.trim_end_matches('.')),
-                }
-                .map_err(openssl)?;
+        if self.verify && self.mode == SslMode::VerifyFull {
+            let param = ssl.param_mut();
+            param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+            match address {
+                Some(address) => param.set_ip(address),
+                None => param.set_host(name),
             }
-            let slot = Arc::clone(&rejected);
-            ssl.set_verify_callback(SslVerifyMode::PEER, move |good, chain| {
-                if !good {
-                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Rejected::of(chain));
-                }
-                good
-            });
+            .map_err(openssl)?;
         }
-        Ok((ssl, rejected))
+        Ok(ssl)
     }
-}
-
-impl Rejected {
-    fn of(chain: &openssl::x509::X509StoreContextRef) -> Rejected {
-        let error = chain.error();
-        let mut rejected = Rejected {
-            code: error.as_raw(),
-            reason: error.error_string(),
-            subject: String::new(),
-            issuer: String::new(),
-            names: Vec::new(),
-            not_before: String::new(),
-            not_after: String::new(),
-        };
-        if let Some(certificate) = chain.current_cert() {
-            rejected.subject = name(certificate.subject_name());
-            rejected.issuer = name(certificate.issuer_name());
-            rejected.not_before = certificate.not_before().to_string();
-            rejected.not_after = certificate.not_after().to_string();
-            for alt in certificate.subject_alt_names().into_iter().flatten().take(32) {
-                if let Some(dns) = alt.dnsname() {
-                    rejected.names.push(format!("DNS:{}", printable(dns)));
-                } else if let Some(ip) = alt.ipaddress() {
-                    let text = match (<[u8; 4]>::try_from(ip), <[u8; 16]>::try_from(ip)) {
-                        (Ok(four), _) => IpAddr::from(four).to_string(),
-                        (_, Ok(sixteen)) => IpAddr::from(sixteen).to_string(),
-                        _ => continue,
-                    };
-                    rejected.names.push(format!("IP Address:{text}"));
-                }
-            }
-            if rejected.names.is_empty() {
-                let common = certificate.subject_name().entries_by_nid(openssl::nid::Nid::COMMONNAME);
-                for entry in common {
-                    if let Ok(text) = entry.data().to_string() {
-                        rejected.names.push(format!("CN={}", printable(&text)));
-                    }
-                }
-            }
-        }
-        rejected
-    }
-}
-
-fn name(name: &openssl::x509::X509NameRef) -> String {
-    let mut parts = Vec::new();
-    for entry in name.entries().take(16) {
-        let key = entry.object().nid().short_name().unwrap_or("?");
-        if let Ok(text) = entry.data().to_string() {
-            parts.push(format!("{key}={}", printable(&text)));
-        }
-    }
-    parts.join(", ")
-}
-
-/// A peer's text, safe in a log line.
-fn printable(text: &str) -> String {
-    text.chars()
-        .take(200)
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
 }
 
 /// Versions, roots, verification and client certificate for `tls` under `mode`, everything but the server's name; returns

@@ -164,7 +164,7 @@ impl Tls {
     }
 
     /// Encrypts from the front of `plain` while little ciphertext waits, and takes what it encrypted.
-    pub(super) fn write(&mut self, plain: &mut BytesMut) -> Result<()> {
+    pub(crate) fn write(&mut self, plain: &mut BytesMut) -> Result<()> {
         while !plain.is_empty() && self.output().len() < MAX_OUTPUT {
             let chunk = plain.get(..MAX_OUTPUT.min(plain.len())).unwrap_or_default();
             match self.stream.ssl_write(chunk) {
