@@ -10,9 +10,9 @@ use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::config::{ChannelBinding, SslMode as WireSslMode, SslNegotiation};
 
+use crate::Result;
 use crate::config::{Config, Host, SslMode, TargetSessionAttrs, trust};
 use crate::error::{Error, Kind};
-use crate::Result;
 
 /// How the server shows this connection, unless the settings name it otherwise.
 const APPLICATION_NAME: &str = "heys-db backup";
@@ -69,7 +69,12 @@ impl Target {
             ("PGSSLMODE", mode.name().to_owned()),
             ("PGGSSENCMODE", "disable".to_owned()),
             ("PGCONNECT_TIMEOUT", seconds.to_string()),
-            ("PGAPPNAME", parameter(config, "application_name").unwrap_or(APPLICATION_NAME).to_owned()),
+            (
+                "PGAPPNAME",
+                parameter(config, "application_name")
+                    .unwrap_or(APPLICATION_NAME)
+                    .to_owned(),
+            ),
         ];
         if let Some(address) = self.address {
             // libpq connects to the address and verifies the name.
@@ -176,7 +181,10 @@ async fn check_readable(client: &Client) -> Result<()> {
 type Row = Vec<Option<String>>;
 
 async fn rows(client: &Client, sql: &str) -> Result<Vec<Row>> {
-    let messages = client.simple_query(sql).await.map_err(|error| failed("the preflight query", &error))?;
+    let messages = client
+        .simple_query(sql)
+        .await
+        .map_err(|error| failed("the preflight query", &error))?;
     Ok(messages
         .iter()
         .filter_map(|message| match message {
@@ -211,7 +219,9 @@ async fn connect(config: &Config, tls: &MakeTlsConnector) -> Result<(Client, Hos
         }
     }
     // An answer of a server says more than a silence.
-    let telling = errors.iter().position(|error| matches!(error.kind(), Kind::Server | Kind::Tls));
+    let telling = errors
+        .iter()
+        .position(|error| matches!(error.kind(), Kind::Server | Kind::Tls));
     match errors.len() {
         0 => Err(Error::new(Kind::Config, "no host to connect to: set PG_HOST")),
         n => {
@@ -242,7 +252,10 @@ async fn addresses(host: &Host, errors: &mut Vec<Error>) -> Vec<Option<IpAddr>> 
             addresses
         }
         Err(error) => {
-            let why = format!("cannot resolve the PostgreSQL host {}: {error}; check PG_HOST", host.host);
+            let why = format!(
+                "cannot resolve the PostgreSQL host {}: {error}; check PG_HOST",
+                host.host
+            );
             errors.push(Error::new(Kind::Dns, why).with_source(error));
             Vec::new()
         }
@@ -309,7 +322,10 @@ fn wire_config(config: &Config, host: &Host, address: Option<IpAddr>, mode: Wire
 async fn open(wire: tokio_postgres::Config, tls: &MakeTlsConnector) -> Result<Client, PoolError> {
     let recycling_method = RecyclingMethod::Fast;
     let manager = Manager::from_config(wire, tls.clone(), ManagerConfig { recycling_method });
-    let pool = Pool::builder(manager).max_size(1).build().map_err(|_| PoolError::Closed)?;
+    let pool = Pool::builder(manager)
+        .max_size(1)
+        .build()
+        .map_err(|_| PoolError::Closed)?;
     pool.get().await
 }
 

@@ -1,6 +1,24 @@
 //! One backup: pg_dump → gzip → S3 multipart → retention → notification.
+//!
+//! [`run`] makes one with given [`Settings`], [`run_from_environment`] with those of an environment.
 
+mod cancel;
 pub mod compress;
+mod database;
 pub mod key;
+mod notify;
 mod process;
+mod report;
 pub mod retention;
+mod run;
+mod settings;
+mod source;
+mod store;
+mod store_error;
+mod upload;
+
+pub use cancel::{CancelReason, CancelToken};
+pub use report::{Progress, Report};
+pub use run::{run, run_from_environment};
+pub use settings::{Retry, Settings, StoreSettings, Telegram};
+pub use source::Search;

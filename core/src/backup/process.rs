@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 /// A started process whose exit a thread of its own waits for.
 pub(super) struct Process {
     child: Arc<Mutex<Unreaped>>,
-    exit: oneshot::Receiver<io::Result<ExitStatus>>,
+    /// `None` once it was told.
+    exit: Option<oneshot::Receiver<io::Result<ExitStatus>>>,
 }
 
 /// `None` once its pid may belong to somebody else.
@@ -35,7 +36,7 @@ impl Process {
         let (exited, exit) = oneshot::channel();
         let process = Process {
             child: child.clone(),
-            exit,
+            exit: Some(exit),
         };
         let (Some((stdout, stderr)), Some(pid)) = (pipes, pid) else {
             return Err(io::Error::other("a process without pipes or pid"));
@@ -46,11 +47,15 @@ impl Process {
         Ok((process, stdout, stderr))
     }
 
-    /// How it ended. Dropping the future loses nothing.
+    /// How it ended; told once. Dropping the future loses nothing.
     pub(super) async fn exit(&mut self) -> io::Result<ExitStatus> {
-        (&mut self.exit)
+        let told = || io::Error::other("the exit status was already told");
+        let exit = self.exit.as_mut().ok_or_else(told)?;
+        let status = exit
             .await
-            .unwrap_or_else(|_| Err(io::Error::other("the exit status was already taken")))
+            .unwrap_or_else(|_| Err(io::Error::other("nobody waited for it")));
+        self.exit = None;
+        status
     }
 
     /// Kills the group; its exit is still to be awaited.

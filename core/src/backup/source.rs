@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use super::database::Target;
 use super::process::Process;
-use crate::error::{Error, Kind};
 use crate::Result;
+use crate::error::{Error, Kind};
 
 /// What a custom-format archive begins with (pg_backup_archiver.c, ReadHead).
 const MAGIC: &[u8] = b"PGDMP";
@@ -123,13 +123,19 @@ async fn probe(path: &Path) -> Result<Program, String> {
     let answer = tokio::time::timeout(VERSION_TIMEOUT, async {
         let output = Kept::read(stdout);
         let errors = Kept::read(stderr);
-        (process.exit().await, output.await, errors.await)
+        (
+            process.exit().await,
+            output.await.unwrap_or_default(),
+            errors.await.unwrap_or_default(),
+        )
     });
     let Ok((exit, output, errors)) = answer.await else {
         return Err(format!("{shown} --version gave no answer in {VERSION_TIMEOUT:?}"));
     };
     let output = output.lines().concat();
-    let version = output.split_once("(PostgreSQL) ").map(|(_, version)| version.trim().to_owned());
+    let version = output
+        .split_once("(PostgreSQL) ")
+        .map(|(_, version)| version.trim().to_owned());
     let major = version.as_deref().and_then(|version| {
         let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse().ok()
@@ -174,10 +180,14 @@ fn packed_libraries(program: &Path) -> Option<OsString> {
             entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().as_encoded_bytes().starts_with(b"libpq.so")))
         })
     };
-    let packed = [Some(folder.join("lib")), folder.parent().map(|up| up.join("lib")), Some(folder.to_owned())]
-        .into_iter()
-        .flatten()
-        .find(has_libpq)?;
+    let packed = [
+        Some(folder.join("lib")),
+        folder.parent().map(|up| up.join("lib")),
+        Some(folder.to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+    .find(has_libpq)?;
     let packed = std::path::absolute(packed).ok()?;
     Some(packed.into_os_string())
 }
@@ -385,5 +395,157 @@ impl Kept {
             .filter(|line| !line.trim().is_empty())
             .map(|line| line.trim_end().chars().take(500).collect())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// A folder that goes with its value.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Folder {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let unique = format!(
+                "heys-source-{}-{}",
+                std::process::id(),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            );
+            let folder = std::env::temp_dir().join(unique);
+            std::fs::create_dir(&folder).unwrap();
+            Folder(folder)
+        }
+
+        /// `bin/pg_dump` in `folder`, a shell script.
+        fn pg_dump(&self, folder: &str, script: &str, mode: u32) -> PathBuf {
+            let bin = self.0.join(folder).join("bin");
+            std::fs::create_dir_all(&bin).unwrap();
+            let path = bin.join("pg_dump");
+            // Written by another process: a descriptor of ours that is open for writing could be inherited by a child that
+            // some other test starts just now, and then the script could not be run (ETXTBSY).
+            let write = "printf '#!/bin/sh\n%s\n' \"$1\" > \"$0\" && chmod \"$2\" \"$0\"";
+            let written = Command::new("/bin/sh")
+                .args(["-c", write])
+                .arg(&path)
+                .args([script, &format!("{mode:o}")])
+                .status();
+            assert!(written.unwrap().success());
+            path
+        }
+
+        fn version(&self, folder: &str, version: &str) -> PathBuf {
+            self.pg_dump(folder, &format!("echo 'pg_dump (PostgreSQL) {version}'"), 0o755)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn explicit(path: &Path) -> Search {
+        Search {
+            explicit: Some(path.to_owned()),
+            ..Search::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_that_is_new_enough_is_taken() {
+        let folder = Folder::new();
+        let paths = ["90.1", "97.2", "99.4", "98.3"].map(|version| folder.version(version, version));
+        let search = Search {
+            folders: vec![folder.0.join("97.2"), folder.0.join("99.4")],
+            path: Some(std::env::join_paths(paths.iter().map(|path| path.parent().unwrap())).unwrap()),
+            ..Search::default()
+        };
+        let program = find(&search, 98).await.unwrap();
+        assert_eq!((program.version.as_str(), &program.path), ("98.3", &paths[3]));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_too_old_names_the_package() {
+        let folder = Folder::new();
+        let path = folder.version("old", "13.4 (Debian 13.4-1)");
+        let error = find(&explicit(&path), 15).await.unwrap_err().to_string();
+        for part in ["pg_dump 13", "PostgreSQL 15", "postgresql-client-15"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_one_names_the_package_and_the_setting() {
+        let error = find(&explicit(Path::new("/nowhere/pg_dump")), 15)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("/nowhere/pg_dump") && error.contains("postgresql-client-15"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_run_says_why() {
+        let folder = Folder::new();
+        for (name, script, mode, why) in [
+            ("bit", "exit 0", 0o644, "not executable"),
+            (
+                "dead",
+                "echo 'cannot open libpq.so.5' >&2; exit 127",
+                0o755,
+                "libpq.so.5",
+            ),
+            ("other", "echo psql 15", 0o755, "does not answer like pg_dump"),
+        ] {
+            let path = folder.pg_dump(name, script, mode);
+            let error = find(&explicit(&path), 15).await.unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn packed_libraries_are_found_beside_the_program() {
+        let folder = Folder::new();
+        let path = folder.pg_dump("f", "echo \"pg_dump (PostgreSQL) 15.1 $LD_LIBRARY_PATH\"", 0o755);
+        std::fs::create_dir(folder.0.join("f/lib")).unwrap();
+        std::fs::write(folder.0.join("f/lib/libpq.so.5"), "").unwrap();
+        let program = find(&explicit(&path), 15).await.unwrap();
+        assert!(program.version.ends_with("f/lib"), "{}", program.version);
+    }
+
+    #[tokio::test]
+    async fn it_gets_no_secrets_of_our_environment() {
+        let folder = Folder::new();
+        let path = folder.pg_dump(
+            "f",
+            "echo \"pg_dump (PostgreSQL) 15.1 $(env | cut -d= -f1 | tr '\\n' ' ')\"",
+            0o755,
+        );
+        let program = find(&explicit(&path), 15).await.unwrap();
+        assert!(!program.version.contains("CARGO"), "{}", program.version);
+        assert!(program.version.contains("PATH"), "{}", program.version);
+    }
+
+    #[test]
+    fn a_flood_on_stderr_keeps_its_beginning_and_end() {
+        let mut kept = Kept::default();
+        kept.push(b"first line\n");
+        for _ in 0..10_000 {
+            kept.push(b"noise noise noise\n");
+        }
+        kept.push(b"last line\n");
+        let lines = kept.lines();
+        assert_eq!(
+            (lines[0].as_str(), lines[lines.len() - 1].as_str()),
+            ("first line", "last line")
+        );
+        assert!(kept.begin.len() + kept.end.len() <= 2 * STDERR_KEPT);
     }
 }
