@@ -1,0 +1,89 @@
+//! From tokio's threads to the environment's loop: one mutex-guarded queue and one `uv_async_t`.
+
+use std::mem;
+use std::sync::{Mutex, PoisonError};
+
+use heys_core::Error;
+use heys_core::net::connect::Established;
+use tokio::sync::oneshot;
+
+use crate::handle::Handle;
+use crate::uv;
+
+/// What an operation on tokio has to say.
+pub(crate) enum Message {
+    /// A connection attempt ended.
+    Connected {
+        request: i32,
+        result: Result<Box<Established>, Error>,
+    },
+    /// The server wants a password that the options did not hold.
+    Password {
+        request: i32,
+        reply: oneshot::Sender<Result<Option<String>, Error>>,
+    },
+    /// A cancel connection ended.
+    Cancelled { request: i32, error: Option<Error> },
+}
+
+/// Messages may be sent from any thread at any time; those for an environment that is gone are dropped.
+pub(crate) struct Queue(Mutex<State>);
+
+struct State {
+    wake: Option<Waker>,
+    messages: Vec<Message>,
+}
+
+/// The environment's `uv_async_t`.
+struct Waker(Handle);
+
+// SAFETY: the only use of the handle away from its loop's thread is `uv_async_send`, which libuv allows from any thread
+// as long as the handle is not closed; the mutex around it and `Queue::close` see to that.
+unsafe impl Send for Waker {}
+
+impl Queue {
+    /// A queue whose messages wait until [`Queue::open`].
+    pub(crate) fn new() -> Queue {
+        Queue(Mutex::new(State {
+            wake: None,
+            messages: Vec::new(),
+        }))
+    }
+
+    /// From here on `handle` (an initialized `uv_async_t`) is woken. Call [`Queue::close`] before it is closed.
+    pub(crate) fn open(&self, handle: Handle) {
+        self.lock().wake = Some(Waker(handle));
+    }
+
+    /// Nothing is woken any more; messages are dropped.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.wake = None;
+        let messages = mem::take(&mut state.messages);
+        drop(state);
+        drop(messages);
+    }
+
+    /// Hands a message over and wakes the loop.
+    pub(crate) fn send(&self, message: Message) {
+        let mut state = self.lock();
+        let State { wake, messages } = &mut *state;
+        let Some(Waker(handle)) = wake else {
+            drop(state);
+            return drop(message);
+        };
+        messages.push(message);
+        // SAFETY: the handle is open: `close` takes it out under this very lock before `uv_close` is called.
+        unsafe { uv::uv_async_send(handle.as_ptr()) };
+    }
+
+    /// Everything sent so far.
+    pub(crate) fn take(&self) -> Vec<Message> {
+        mem::take(&mut self.lock().messages)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // A panic while the lock was held cannot leave the two fields in disorder.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,643 @@
+//! A session on Node's loop: one socket watched by `uv_poll`, and the wire machine between it and JavaScript.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use heys_core::config::Config;
+use heys_core::error::Kind;
+use heys_core::net::connect::{Address, Established, Socket};
+use heys_core::proto::{Event, Param, Wire};
+use heys_core::rows::{self, Batch};
+use heys_core::{Error, Result};
+
+use crate::env::{Environment, Hook, Wake};
+use crate::errors::socket_error;
+use crate::handle::Handle;
+use crate::records::{Record, Records, Taken};
+use crate::shapes::{self, Shape};
+use crate::socket;
+use crate::uv::{self, uv_handle_t};
+
+/// Bytes read in one wake-up before other handles of the loop get their turn.
+const READ_MAX: usize = 256 * 1024;
+/// How long the server may take to close its side after Terminate.
+const LINGER_MILLIS: u64 = 5_000;
+
+/// Flag of a query: every cell as text.
+pub(crate) const ALL_TEXT: i32 = 1;
+/// Flag of a query: binary results.
+pub(crate) const BINARY: i32 = 2;
+
+/// One connection. Shared by the environment's slab, its libuv handles and whoever works with it right now; its parts
+/// are cells that are never borrowed while JavaScript runs.
+pub(crate) struct Session {
+    pub(crate) id: i32,
+    environment: *const Environment,
+    config: Arc<Config>,
+    address: Address,
+    /// The socket's number; valid while the state is not `Closed`.
+    fd: RawFd,
+    socket: RefCell<Option<Socket>>,
+    poll: Handle,
+    linger: Cell<Option<Handle>>,
+    state: Cell<State>,
+    /// What the poll handle watches.
+    watched: Cell<c_int>,
+    paused: Cell<bool>,
+    /// The socket took less than there was; the rest goes when it is writable.
+    backlog: Cell<bool>,
+    /// Waits in the environment's list of unsent sessions.
+    corked: Cell<bool>,
+    /// The first write error. Reading goes on: what the server said before it closed is still to come.
+    write_error: RefCell<Option<Error>>,
+    /// For the CLOSED record.
+    failure: RefCell<Option<Error>>,
+    inner: RefCell<Inner>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Terminate was queued.
+    Ending,
+    /// The handles are closing; nothing is read or written any more.
+    Closed,
+}
+
+struct Inner {
+    wire: Wire,
+    batch: Batch,
+    taken: Taken,
+    shape: Option<Rc<Shape>>,
+    /// The flags of each request that has not seen its Ready.
+    flags: VecDeque<u8>,
+}
+
+/// Memory reused from query to query.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub(crate) text: Vec<u8>,
+    pub(crate) spans: Vec<Span>,
+    pub(crate) params: Vec<Param<'static>>,
+}
+
+/// A parameter in [`Scratch`].
+pub(crate) enum Span {
+    Null,
+    /// Where its text ends in the shared buffer; it begins where the one before ended.
+    Text(usize),
+    /// A view's memory.
+    Binary(&'static [u8]),
+}
+
+impl Session {
+    /// Takes an established session onto the loop and watches its socket.
+    pub(crate) fn open(environment: &Environment, config: Arc<Config>, established: Established) -> Result<Rc<Session>> {
+        let full = || Error::new(Kind::Usage, "too many connections in one environment");
+        let uv_loop = environment.uv_loop().ok_or_else(full)?;
+        let Established {
+            socket, wire, address, ..
+        } = established;
+        let fd = match &socket {
+            Socket::Tcp(socket) => socket.as_raw_fd(),
+            Socket::Unix(socket) => socket.as_raw_fd(),
+        };
+        let poll = Handle::allocate(uv::UV_POLL, std::ptr::null_mut()).ok_or_else(full)?;
+        let make = |id| {
+            Rc::new(Session {
+                id,
+                environment,
+                config,
+                address,
+                fd,
+                socket: RefCell::new(Some(socket)),
+                poll,
+                linger: Cell::new(None),
+                state: Cell::new(State::Open),
+                watched: Cell::new(0),
+                paused: Cell::new(false),
+                backlog: Cell::new(false),
+                corked: Cell::new(false),
+                write_error: RefCell::new(None),
+                failure: RefCell::new(None),
+                inner: RefCell::new(Inner {
+                    wire,
+                    batch: Batch::default(),
+                    taken: Taken::default(),
+                    shape: None,
+                    flags: VecDeque::new(),
+                }),
+            })
+        };
+        // SAFETY: on the loop's thread; the handle's memory stays until its close callback; on failure nothing was
+        // registered and the memory is freed.
+        let status = unsafe { uv::uv_poll_init(uv_loop, poll.as_ptr(), fd) };
+        if status != 0 {
+            // SAFETY: not initialized.
+            unsafe { poll.free() };
+            return Err(socket_error("poll", io::Error::from_raw_os_error(-status)));
+        }
+        environment.handle_opened();
+        let id = environment.sessions.borrow_mut().insert_with(make);
+        let session = id.and_then(|id| environment.sessions.borrow().get(id).cloned());
+        let Some(session) = session else {
+            // SAFETY: initialized above; `on_orphan_closed` frees it. The closure dropped socket and wire.
+            unsafe {
+                (*poll.as_ptr()).data = std::ptr::from_ref(environment).cast_mut().cast();
+                uv::uv_close(poll.as_ptr(), Some(on_orphan_closed));
+            }
+            return Err(full());
+        };
+        // SAFETY: the handle's own reference, given back in `on_poll_closed`.
+        unsafe { (*poll.as_ptr()).data = Rc::into_raw(Rc::clone(&session)).cast_mut().cast() };
+        session.watch();
+        Ok(session)
+    }
+
+    fn environment(&self) -> &Environment {
+        // SAFETY: the environment outlives every session: it is freed after the last handle's close callback, and a
+        // session that is closed does not use it any more.
+        unsafe { &*self.environment }
+    }
+
+    // ---- requests
+
+    /// Query: one or many statements.
+    pub(crate) fn query(self: &Rc<Self>, sql: &str, flags: i32) -> Result<()> {
+        self.request(flags, |wire| wire.query(sql))
+    }
+
+    /// A request made of any call of the wire machine that expects one Ready. Ignored on a session that is closing: its
+    /// CLOSED record answers everything.
+    pub(crate) fn request(self: &Rc<Self>, flags: i32, send: impl FnOnce(&mut Wire) -> Result<()>) -> Result<()> {
+        if self.state.get() != State::Open {
+            return Ok(());
+        }
+        let was_idle = {
+            let inner = &mut *self.inner.borrow_mut();
+            let was_idle = inner.wire.in_flight() == 0;
+            send(&mut inner.wire)?;
+            inner.flags.push_back(flags as u8);
+            was_idle
+        };
+        self.submit(was_idle);
+        Ok(())
+    }
+
+    /// Terminate, flush, close.
+    pub(crate) fn end(self: &Rc<Self>) {
+        if self.state.get() != State::Open {
+            return;
+        }
+        self.state.set(State::Ending);
+        self.inner.borrow_mut().wire.terminate();
+        self.paused.set(false);
+        self.start_linger();
+        self.submit(true);
+    }
+
+    /// Sends at once when nothing is in flight; else with whatever else comes until the wake-up or the loop's turn ends.
+    fn submit(self: &Rc<Self>, at_once: bool) {
+        if self.backlog.get() || self.corked.get() {
+            return;
+        }
+        if at_once && !self.environment().is_waking() {
+            self.write();
+        } else {
+            self.corked.set(true);
+            self.environment().cork(Rc::clone(self));
+        }
+    }
+
+    /// The end of [`Session::submit`]'s wait.
+    pub(crate) fn uncork(&self) {
+        self.corked.set(false);
+        self.write();
+    }
+
+    // ---- socket
+
+    /// Writes until the output is empty or the socket is full. Calls no JavaScript.
+    fn write(&self) {
+        if self.state.get() == State::Closed {
+            return;
+        }
+        let inner = &mut *self.inner.borrow_mut();
+        let broken = self.write_error.borrow().is_some();
+        let mut backlog = false;
+        loop {
+            let output = inner.wire.output();
+            if output.is_empty() {
+                break;
+            }
+            if broken {
+                let lost = output.len();
+                inner.wire.sent(lost);
+                continue;
+            }
+            match socket::send(self.fd, output) {
+                Ok(n) => inner.wire.sent(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    backlog = true;
+                    break;
+                }
+                Err(error) => {
+                    let lost = output.len();
+                    inner.wire.sent(lost);
+                    self.write_error.replace(Some(socket_error("write", error)));
+                    self.paused.set(false);
+                    break;
+                }
+            }
+        }
+        self.backlog.set(backlog);
+        if !backlog && self.state.get() == State::Ending {
+            // The server sees the end after Terminate; its own end closes the session.
+            socket::shutdown_write(self.fd);
+        }
+        self.watch();
+    }
+
+    /// Watches what is wanted now.
+    fn watch(&self) {
+        if self.state.get() == State::Closed {
+            return;
+        }
+        let mut wanted = 0;
+        if !self.paused.get() {
+            wanted |= uv::UV_READABLE;
+        }
+        if self.backlog.get() {
+            wanted |= uv::UV_WRITABLE;
+        }
+        if wanted == self.watched.replace(wanted) {
+            return;
+        }
+        // SAFETY: an open handle, on its thread.
+        unsafe {
+            match wanted {
+                0 => uv::uv_poll_stop(self.poll.as_ptr()),
+                _ => uv::uv_poll_start(self.poll.as_ptr(), wanted, on_poll),
+            };
+        }
+    }
+
+    /// Reads what there is (bounded, unless the socket reported an error and this is the last chance), handing records
+    /// over on the way.
+    fn read(&self, wake: &Wake<'_>, last: bool) {
+        let mut records = Records::new(wake, self.id);
+        let mut left = READ_MAX;
+        let end = loop {
+            let (room, read) = {
+                let inner = &mut *self.inner.borrow_mut();
+                let spare = inner.wire.spare();
+                let room = spare.len();
+                let read = socket::receive(self.fd, spare);
+                let read = match read {
+                    Ok(0) => break Some(self.end_of_file()),
+                    Ok(n) => inner.wire.filled(n).map(|()| n),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break None,
+                    Err(error) => Err(socket_error("read", error)),
+                };
+                (room, read)
+            };
+            match read {
+                Err(error) => {
+                    self.deliver(wake, &mut records);
+                    break Some(Some(error));
+                }
+                Ok(n) => {
+                    if let Err(error) = self.deliver(wake, &mut records) {
+                        break Some(Some(error));
+                    }
+                    left = left.saturating_sub(n);
+                    let drained = n < room && !last;
+                    if self.state.get() == State::Closed || drained || (left == 0 && !last) {
+                        break None;
+                    }
+                }
+            }
+        };
+        self.deliver_rest(wake, &mut records);
+        if let Some(error) = end {
+            self.shut(error);
+        }
+    }
+
+    /// What an end of file means: nothing when it was asked for.
+    fn end_of_file(&self) -> Option<Error> {
+        if self.state.get() == State::Ending {
+            return None;
+        }
+        let error = self.write_error.borrow_mut().take();
+        Some(error.unwrap_or_else(|| Error::new(Kind::Closed, "Connection terminated unexpectedly")))
+    }
+
+    // ---- events
+
+    /// Takes every event there is and writes its record; hands the records over whenever they are full. Rows stay in
+    /// the batch until it is full or another event comes. `Err`: the session cannot go on.
+    fn deliver(&self, wake: &Wake<'_>, records: &mut Records<'_>) -> Result<()> {
+        let mut held: Option<Event> = None;
+        loop {
+            if self.state.get() == State::Closed {
+                return Ok(());
+            }
+            let mut guard = self.inner.borrow_mut();
+            let inner = &mut *guard;
+            let event = match held.take() {
+                Some(event) => event,
+                None => match inner.wire.poll_event(&mut inner.batch)? {
+                    Some(event) => event,
+                    None => return Ok(()),
+                },
+            };
+            if !inner.write_rows(records) || !records.has_room() {
+                held = Some(event);
+                drop(guard);
+                records.flush();
+                continue;
+            }
+            let record = match event {
+                Event::SinkFull => continue,
+                Event::RowDescription(body) => match wake.environment.shapes.borrow().get(&body) {
+                    Some(shape) => {
+                        let id = shape.id;
+                        inner.start(shape);
+                        Record::Shape(id)
+                    }
+                    None => {
+                        drop(guard);
+                        records.flush();
+                        let shape = new_shape(wake, &body)?;
+                        if self.state.get() == State::Closed {
+                            return Ok(());
+                        }
+                        let id = shape.id;
+                        self.inner.borrow_mut().start(shape);
+                        records.push(Record::Shape(id));
+                        continue;
+                    }
+                },
+                Event::CommandComplete(tag) => Record::Complete(tag),
+                Event::EmptyQuery => Record::Empty,
+                Event::Error(error) => Record::Error(error),
+                Event::Ready(status) => {
+                    inner.flags.pop_front();
+                    Record::Ready(status)
+                }
+                Event::Notice(notice) => Record::Notice(notice),
+                Event::Notification { pid, channel, payload } => Record::Notify { pid, channel, payload },
+                Event::ParameterStatus { name, value } => Record::Parameter { name, value },
+                Event::PortalSuspended => Record::Suspended,
+                Event::NoData => Record::NoData,
+                Event::CopyInRefused => Record::CopyIn,
+                Event::CopyOut => Record::CopyOut,
+                Event::ParseComplete => Record::Parsed,
+                Event::PasswordRequested(_) => return Err(Error::protocol("the server asked for a password twice")),
+                _ => continue,
+            };
+            records.push(record);
+        }
+    }
+
+    /// The end of a wake-up: rows without their CommandComplete, and all records, go to JavaScript.
+    fn deliver_rest(&self, _wake: &Wake<'_>, records: &mut Records<'_>) {
+        while self.state.get() != State::Closed {
+            let done = self.inner.borrow_mut().write_rows(records);
+            records.flush();
+            if done {
+                return;
+            }
+        }
+    }
+
+    /// What the wire machine already holds when the session arrives on the loop.
+    pub(crate) fn deliver_first(&self, wake: &Wake<'_>) {
+        let mut records = Records::new(wake, self.id);
+        let result = self.deliver(wake, &mut records);
+        self.deliver_rest(wake, &mut records);
+        if let Err(error) = result {
+            self.shut(Some(error));
+        }
+    }
+
+    // ---- control
+
+    pub(crate) fn hold_loop(&self, hold: bool) {
+        if self.state.get() == State::Closed {
+            return;
+        }
+        // SAFETY: an open handle, on its thread.
+        unsafe {
+            if hold {
+                uv::uv_ref(self.poll.as_ptr());
+            } else {
+                uv::uv_unref(self.poll.as_ptr());
+            }
+        }
+    }
+
+    pub(crate) fn pause(&self, paused: bool) {
+        if self.state.get() == State::Open && self.write_error.borrow().is_none() {
+            self.paused.set(paused);
+            self.watch();
+        }
+    }
+
+    /// False when the socket shows end of file, an error or unread bytes.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.state.get() == State::Open && self.write_error.borrow().is_none() && socket::is_quiet(self.fd)
+    }
+
+    /// What a cancel needs: the same server and settings, and the backend's key.
+    pub(crate) fn cancel_target(&self) -> (Arc<Config>, Address, Option<(i32, i32)>) {
+        let key = self.inner.borrow().wire.backend_key();
+        (Arc::clone(&self.config), self.address.clone(), key)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) fn with_wire<T>(&self, look: impl FnOnce(&Wire) -> T) -> T {
+        look(&self.inner.borrow().wire)
+    }
+
+    // ---- the end
+
+    /// Closes at once. CLOSED comes from the loop, never from inside this call.
+    pub(crate) fn shut(&self, failure: Option<Error>) {
+        if self.state.replace(State::Closed) == State::Closed {
+            return;
+        }
+        self.failure.replace(failure);
+        if let Some(linger) = self.linger.take() {
+            // SAFETY: an open handle, on its thread; its callback frees it.
+            unsafe { uv::uv_close(linger.as_ptr(), Some(on_linger_closed)) };
+        }
+        // SAFETY: as above. The socket is closed after its handle stopped watching it.
+        unsafe { uv::uv_close(self.poll.as_ptr(), Some(on_poll_closed)) };
+        drop(self.socket.take());
+    }
+
+    /// Bounds the wait for the server's end of file.
+    fn start_linger(self: &Rc<Self>) {
+        let (Some(uv_loop), None) = (self.environment().uv_loop(), self.linger.get()) else {
+            return;
+        };
+        let data = Rc::into_raw(Rc::clone(self)).cast_mut().cast();
+        let Some(timer) = Handle::allocate(uv::UV_TIMER, data) else {
+            // SAFETY: the reference made for the handle.
+            return drop(unsafe { Rc::from_raw(data.cast::<Session>()) });
+        };
+        self.environment().handle_opened();
+        self.linger.set(Some(timer));
+        // SAFETY: on the loop's thread; closed in `shut`. The poll handle alone decides whether the loop lives.
+        unsafe {
+            uv::uv_timer_init(uv_loop, timer.as_ptr());
+            uv::uv_timer_start(timer.as_ptr(), on_linger, LINGER_MILLIS, 0);
+            uv::uv_unref(timer.as_ptr());
+        }
+    }
+}
+
+impl Inner {
+    /// The rows of a result with this shape come next.
+    fn start(&mut self, shape: Rc<Shape>) {
+        let kinds = if self.all_text() { &shape.text_kinds } else { &shape.kinds };
+        self.batch.start(kinds);
+        self.shape = Some(shape);
+        self.taken = Taken::default();
+    }
+
+    fn all_text(&self) -> bool {
+        self.flags.front().is_some_and(|flags| i32::from(*flags) & ALL_TEXT != 0)
+    }
+
+    /// Writes the batch's rows, if there are any; `false`: flush and call again.
+    fn write_rows(&mut self, records: &mut Records<'_>) -> bool {
+        if self.batch.is_empty() {
+            return true;
+        }
+        let all_text = self.all_text();
+        if let Some(shape) = &self.shape {
+            let kinds = if all_text { &shape.text_kinds } else { &shape.kinds };
+            if !records.rows(shape.id, kinds, !all_text, &self.batch.packed(), &mut self.taken) {
+                return false;
+            }
+        }
+        self.taken = Taken::default();
+        self.batch.clear();
+        true
+    }
+}
+
+/// Shows a new shape to JavaScript. Nothing may be borrowed.
+fn new_shape(wake: &Wake<'_>, body: &[u8]) -> Result<Rc<Shape>> {
+    let fields = rows::fields(body)?;
+    let id = wake.environment.shapes.borrow_mut().next_id();
+    let js = wake.js;
+    let answer = wake.call(Hook::Shape, &[js.int(id), shapes::raw_fields(js, &fields)]);
+    let kinds = shapes::kinds(js, answer, fields.len());
+    Ok(wake.environment.shapes.borrow_mut().insert(body, id, kinds))
+}
+
+// ---- the loop's callbacks
+
+/// The session whose address libuv was given, with a reference of its own.
+///
+/// # Safety
+/// `data` comes from `Rc::into_raw` of a session and its reference has not been given back.
+unsafe fn session_of(data: *mut c_void) -> Rc<Session> {
+    // SAFETY: the caller's; ManuallyDrop leaves the handle's own reference alone.
+    Rc::clone(&ManuallyDrop::new(unsafe { Rc::from_raw(data.cast::<Session>()) }))
+}
+
+unsafe extern "C" fn on_poll(handle: *mut uv_handle_t, status: c_int, events: c_int) {
+    // SAFETY: an open poll handle's data is a session's reference.
+    let session = unsafe { session_of(Handle::from_callback(handle).data()) };
+    session.environment().wake(|wake| {
+        if status < 0 {
+            // POLLERR: libuv has stopped watching. The socket itself knows the error, after its last bytes.
+            session.watched.set(0);
+            session.read(wake, true);
+            if session.state.get() != State::Closed {
+                session.shut(Some(socket_error("poll", io::Error::from_raw_os_error(-status))));
+            }
+            return;
+        }
+        if events & uv::UV_WRITABLE != 0 {
+            session.write();
+            if !session.backlog.get() && session.state.get() != State::Closed {
+                let mut records = Records::new(wake, session.id);
+                records.push(Record::Drained);
+                records.flush();
+            }
+        }
+        if events & uv::UV_READABLE != 0 && session.state.get() != State::Closed {
+            session.read(wake, false);
+        }
+    });
+}
+
+unsafe extern "C" fn on_poll_closed(handle: *mut uv_handle_t) {
+    // SAFETY: the poll handle's reference to its session is given back here; the memory is ours again.
+    let session = unsafe {
+        let handle = Handle::from_callback(handle);
+        let session = Rc::from_raw(handle.data().cast::<Session>());
+        handle.free();
+        session
+    };
+    let environment = session.environment;
+    // SAFETY: the environment lives until `handle_closed`, which is the last thing here.
+    let environment = unsafe { &*environment };
+    environment.sessions.borrow_mut().remove(session.id);
+    environment.wake(|wake| {
+        let mut records = Records::new(wake, session.id);
+        records.push(Record::Closed(session.failure.take()));
+        records.flush();
+    });
+    drop(session);
+    // SAFETY: the last use.
+    unsafe { environment.handle_closed() };
+}
+
+unsafe extern "C" fn on_orphan_closed(handle: *mut uv_handle_t) {
+    // SAFETY: an orphan's data is the environment.
+    unsafe {
+        let handle = Handle::from_callback(handle);
+        let environment = handle.data().cast::<Environment>();
+        handle.free();
+        (*environment).handle_closed();
+    }
+}
+
+unsafe extern "C" fn on_linger(handle: *mut uv_handle_t) {
+    // SAFETY: an open timer's data is a session's reference.
+    let session = unsafe { session_of(Handle::from_callback(handle).data()) };
+    session.shut(None);
+}
+
+unsafe extern "C" fn on_linger_closed(handle: *mut uv_handle_t) {
+    // SAFETY: the timer's reference to its session is given back here; the memory is ours again. `handle_closed` is
+    // the last use of the environment.
+    unsafe {
+        let handle = Handle::from_callback(handle);
+        let session = Rc::from_raw(handle.data().cast::<Session>());
+        handle.free();
+        let environment = session.environment;
+        drop(session);
+        (*environment).handle_closed();
+    }
+}
