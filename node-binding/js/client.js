@@ -159,7 +159,8 @@ class Client extends EventEmitter {
     }
     if (typeof this.password === 'string') out.password = this.password
     // A pool's clients are timed by the pool, which counts the wait in its queue, too.
-    if (this._connectionTimeoutMillis > 0 && this._pool === null) out.connectTimeoutMillis = this._connectionTimeoutMillis
+    if (this._connectionTimeoutMillis > 0 && this._pool === null)
+      out.connectTimeoutMillis = this._connectionTimeoutMillis
     if (this._keepAliveMillis !== undefined) out.keepAliveMillis = this._keepAliveMillis
     return out
   }
@@ -187,7 +188,7 @@ class Client extends EventEmitter {
         })
         .catch((error) => this._refusePassword(error))
     } else if (this.password !== null) this._refusePassword(new Error(NO_PASSWORD))
-    else require('./vendor').passwordFile(this.connectionParameters, (found) => answer(found === undefined ? null : found))
+    else require('./vendor').pgpass(this.connectionParameters, (found) => answer(found === undefined ? null : found))
   }
 
   _refusePassword(error) {

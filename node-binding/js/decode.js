@@ -218,7 +218,9 @@ function rowCode(decoder) {
 
 /** JSON, with the two line separators that were no part of JavaScript's strings before 2019. */
 function literal(name) {
-  return JSON.stringify(name).replace(/\u2028/g, '\\u2028').replace(/\u2029/g, '\\u2029')
+  return JSON.stringify(name)
+    .replace(/\u2028/g, '\\u2028')
+    .replace(/\u2029/g, '\\u2029')
 }
 
 function generate(decoder, hold) {

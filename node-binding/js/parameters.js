@@ -5,7 +5,7 @@ const defaults = require('./defaults')
 /** Where a client connects to and how: options, then connectionString over them, then PG* variables, then defaults. */
 
 function parseUrl(text) {
-  return require('./vendor').parseConnectionString(text)
+  return require('./vendor').connectionString.parse(text)
 }
 
 /** The option, else the variable (named after the option unless told), else the default. */

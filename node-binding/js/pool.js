@@ -13,6 +13,7 @@ const PROBE = 2
 const DELIVER = 3
 const FAIL = 4
 const RESET = 5
+const IDLE = 6
 const CLOSE = 7
 const ENDED = 8
 const RECORD_LENGTH = [1, 2, 2, 4, 4, 2, 2, 3, 1]
@@ -262,6 +263,8 @@ class Pool extends EventEmitter {
         return this._fail(subject, actions[i + 2], actions[i + 3])
       case RESET:
         return this._reset(subject)
+      case IDLE:
+        return this._idle(this._clients.get(subject))
       case CLOSE:
         return this._close(subject, actions[i + 2] !== 0)
       case ENDED:
@@ -272,10 +275,13 @@ class Pool extends EventEmitter {
   _arm() {
     const wait = this._native.poolWait(this._id)
     if (wait < 0) return
-    this._timer = setTimeout(() => {
-      this._timer = null
-      this._act(this._native.poolTick(this._id))
-    }, Math.min(wait, this._tickMillis))
+    this._timer = setTimeout(
+      () => {
+        this._timer = null
+        this._act(this._native.poolTick(this._id))
+      },
+      Math.min(wait, this._tickMillis),
+    )
     // Sockets keep the process alive where a pool should.
     this._timer.unref()
   }
@@ -333,8 +339,7 @@ class Pool extends EventEmitter {
   }
 
   _deliver(waiter, client, fresh) {
-    client._held = true
-    if (this.options.allowExitOnIdle && !fresh && client.ref) client.ref()
+    if (!client._held) this._awake(client)
     if (waiter instanceof PooledTask && !(fresh && this.options.verify)) {
       if (this.listenerCount('acquire') > 0) this.emit('acquire', client)
       waiter.take(this, client)
@@ -351,6 +356,17 @@ class Pool extends EventEmitter {
       client.release(error)
       waiter.refuse(error)
     })
+  }
+
+  /** The client waits in the pool from here on: its errors are the pool's, and it need not keep the process alive. */
+  _idle(client) {
+    client._held = false
+    if (this.options.allowExitOnIdle && client.unref) client.unref()
+  }
+
+  _awake(client) {
+    client._held = true
+    if (this.options.allowExitOnIdle && client.ref) client.ref()
   }
 
   _fail(id, why, conn) {
@@ -417,8 +433,6 @@ class Pool extends EventEmitter {
   }
 
   _giveBack(client, how) {
-    client._held = false
-    if (how !== DESTROY && this.options.allowExitOnIdle && client.unref) client.unref()
     this._act(this._native.poolRelease(this._id, client._conn, how))
   }
 

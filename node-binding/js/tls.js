@@ -16,7 +16,8 @@ const KNOWN = new Set([
   'sslmode',
 ])
 
-const asPem = (value) => (Array.isArray(value) ? value.map(asPem).join('\n') : value == null ? undefined : String(value))
+const asPem = (value) =>
+  Array.isArray(value) ? value.map(asPem).join('\n') : value == null ? undefined : String(value)
 
 let nodeRoots
 
@@ -53,7 +54,9 @@ function tlsOptions(parameters) {
   for (const key of Object.keys(own)) {
     const honoured = KNOWN.has(key) && !(key === 'checkServerIdentity' && parameters.libpqSslMode === undefined)
     if (own[key] !== undefined && !honoured) {
-      throw new Error(`The ssl option "${key}" is not supported by heys-db yet; remove it, or use pg for this connection`)
+      throw new Error(
+        `The ssl option "${key}" is not supported by heys-db yet; remove it, or use pg for this connection`,
+      )
     }
   }
   const sslMode = modeOf(own, parameters.libpqSslMode)

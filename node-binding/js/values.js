@@ -50,7 +50,11 @@ let warnedOfInvalidDate = false
 function dateText(d) {
   if (Number.isNaN(d.getTime()) && !warnedOfInvalidDate) {
     warnedOfInvalidDate = true
-    process.emitWarning('An invalid Date was sent to PostgreSQL, which refuses it.', 'DeprecationWarning', 'PG_INVALID_DATE')
+    process.emitWarning(
+      'An invalid Date was sent to PostgreSQL, which refuses it.',
+      'DeprecationWarning',
+      'PG_INVALID_DATE',
+    )
   }
   return defaults.parseInputDatesAsUTC ? utcDate(d) : localDate(d)
 }

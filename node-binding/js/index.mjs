@@ -1,0 +1,29 @@
+import heys from './index.js'
+
+export default heys
+
+export const {
+  getPool,
+  withClient,
+  withTransaction,
+  withAdmission,
+  closePool,
+  getAllPools,
+  getPoolMetrics,
+  getAllPoolsMetrics,
+  logPoolMetrics,
+  getPoolHealthCheck,
+  withPoolMetrics,
+  runBackup,
+  Client,
+  Pool,
+  Query,
+  Result,
+  types,
+  TypeOverrides,
+  defaults,
+  utils,
+  DatabaseError,
+  escapeIdentifier,
+  escapeLiteral,
+} = heys
