@@ -36,6 +36,7 @@ const VERBS = {
     'putObject',
     'putUpload',
     'getObject',
+    'saveObject',
     'deleteObject',
     'clear',
   ],
@@ -215,10 +216,13 @@ function verbs(connection, part, fixed) {
   return methods
 }
 
-/** Objects travel as base64; here they are Buffers. */
+/** Bodies travel as base64 and times as milliseconds; here they are Buffers, and Dates or milliseconds. */
 function wrapBytes(s3) {
-  const { putObject, getObject } = s3
-  s3.putObject = ({ body = '', ...rest }) => putObject({ ...rest, body: Buffer.from(body).toString('base64') })
+  const { putObject, putUpload, getObject } = s3
+  const millis = (time) => (time === undefined ? undefined : Number(time))
+  s3.putObject = ({ key, body = '', modified }) =>
+    putObject({ key, body: Buffer.from(body).toString('base64'), modified: millis(modified) })
+  s3.putUpload = ({ key, initiated }) => putUpload({ key, initiated: millis(initiated) })
   s3.getObject = async (args) => Buffer.from(await getObject(args), 'base64')
 }
 

@@ -9,8 +9,12 @@ mod certificates;
 pub mod control;
 mod error;
 mod folder;
+mod http;
 mod postgres;
+pub mod s3;
+mod wire;
 
 pub use certificates::{Certificates, ServerCertificate};
 pub use error::{Error, Result};
 pub use postgres::{Postgres, PostgresInfo, PostgresOptions, Role, StopMode};
+pub use s3::{S3, S3Info, S3Options};

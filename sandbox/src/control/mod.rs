@@ -5,7 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::postgres::{Postgres, PostgresOptions, StopMode};
+use crate::postgres::{Postgres, PostgresOptions};
+use crate::s3::{S3, S3Options};
+
+mod postgres;
+mod s3;
 
 /// What to start; a part that is missing or `null` is not started, `{}` takes the defaults.
 #[derive(Debug, Default, Deserialize)]
@@ -13,12 +17,15 @@ use crate::postgres::{Postgres, PostgresOptions, StopMode};
 pub struct Request {
     /// A PostgreSQL cluster.
     pub postgres: Option<PostgresOptions>,
+    /// An S3.
+    pub s3: Option<S3Options>,
 }
 
 /// Everything that was started. Dropping it stops it.
 #[derive(Debug)]
 pub struct Sandbox {
     postgres: Option<Postgres>,
+    s3: Option<S3>,
 }
 
 impl Sandbox {
@@ -28,7 +35,11 @@ impl Sandbox {
             Some(options) => Some(Postgres::start(options).await?),
             None => None,
         };
-        Ok(Sandbox { postgres })
+        let s3 = match request.s3 {
+            Some(options) => Some(S3::start(options).await?),
+            None => None,
+        };
+        Ok(Sandbox { postgres, s3 })
     }
 
     /// Ports, URLs, users, passwords and paths, by part.
@@ -37,49 +48,20 @@ impl Sandbox {
         if let Some(postgres) = &self.postgres {
             all.insert("postgres".into(), serde_json::to_value(postgres.info())?);
         }
+        if let Some(s3) = &self.s3 {
+            all.insert("s3".into(), serde_json::to_value(s3.info())?);
+        }
         Ok(all.into())
     }
 
     /// Runs one command, `part.verb`, with its arguments.
     pub async fn run(&self, command: &str, arguments: Value) -> Result<Value> {
         match command.split_once('.') {
-            Some(("postgres", verb)) => run_postgres(started(&self.postgres, "postgres")?, verb, arguments).await,
+            Some(("postgres", verb)) => postgres::run(started(&self.postgres, "postgres")?, verb, arguments).await,
+            Some(("s3", verb)) => s3::run(started(&self.s3, "s3")?, verb, arguments).await,
             _ => Err(unknown(command)),
         }
     }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Stop {
-    mode: StopMode,
-    options: Option<PostgresOptions>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Sql {
-    database: Option<String>,
-    sql: String,
-}
-
-async fn run_postgres(postgres: &Postgres, verb: &str, arguments: Value) -> Result<Value> {
-    match verb {
-        "stop" => postgres.stop(parse::<Stop>(arguments)?.mode).await?,
-        "start" => postgres.start_again().await?,
-        "restart" => {
-            let stop: Stop = parse(arguments)?;
-            postgres.restart(stop.mode, stop.options).await?;
-        }
-        "log" => return Ok(postgres.log().await?.into()),
-        "sql" => {
-            let sql: Sql = parse(arguments)?;
-            let database = sql.database.as_deref().unwrap_or(&postgres.info().database);
-            return Ok(postgres.sql(database, &sql.sql).await?.into());
-        }
-        _ => return Err(unknown(&format!("postgres.{verb}"))),
-    }
-    Ok(Value::Null)
 }
 
 fn started<'a, T>(part: &'a Option<T>, name: &str) -> Result<&'a T> {
