@@ -17,7 +17,7 @@ use crate::connect::{self, Attempts};
 use crate::handle::Handle;
 use crate::pool::BoundPool;
 use crate::queue::Queue;
-use crate::raw::{Called, CallbackScope, Context, HandleScope, Js, Reference, Value};
+use crate::raw::{CallbackScope, Called, Context, HandleScope, Js, Reference, Value};
 use crate::session::{Scratch, Session};
 use crate::shapes::Shapes;
 use crate::slab::Slab;
@@ -105,9 +105,8 @@ impl Environment {
             cleanup: Cell::new(None),
         }));
         // SAFETY: the hook's argument stays valid until the hook's own chain of callbacks frees it.
-        let status = unsafe {
-            sys::napi_add_async_cleanup_hook(js.env(), Some(tear_down), environment.cast(), ptr::null_mut())
-        };
+        let status =
+            unsafe { sys::napi_add_async_cleanup_hook(js.env(), Some(tear_down), environment.cast(), ptr::null_mut()) };
         if status != sys::Status::napi_ok {
             // SAFETY: just made, known to nobody else.
             drop(unsafe { Box::from_raw(environment) });
@@ -202,7 +201,10 @@ impl Environment {
         self.waking.set(self.waking.get() + 1);
         let panicked = catch_unwind(AssertUnwindSafe(|| work(&wake))).is_err();
         if panicked {
-            wake.js.fatal(wake.js.error("internal error in heys-db: please report it with the message above"));
+            wake.js.fatal(
+                wake.js
+                    .error("internal error in heys-db: please report it with the message above"),
+            );
         }
         let Wake { scope, .. } = wake;
         drop(scope);

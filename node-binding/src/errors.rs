@@ -10,14 +10,6 @@ use heys_core::proto::ServerError;
 use crate::raw::{Js, Value};
 use crate::uv;
 
-/// A socket error in the words of Node's own: `read ECONNRESET`.
-pub(crate) fn socket_error(syscall: &'static str, error: io::Error) -> Error {
-    let name = error.raw_os_error().and_then(errno_name).unwrap_or("UNKNOWN");
-    Error::new(Kind::Io, format!("{syscall} {name}"))
-        .with_name(name)
-        .with_source(error)
-}
-
 /// The RawError of an error.
 pub(crate) fn raw_error(js: Js, error: &Error) -> Value {
     if let Some(server) = error.server() {
@@ -33,6 +25,21 @@ pub(crate) fn raw_error(js: Js, error: &Error) -> Value {
     if let Some(errno) = errno {
         // Node's errno is negative, as libuv's.
         js.set(object, c"errno", js.int(-errno));
+    }
+    if let Some(place) = error.place() {
+        let texts = [
+            (c"syscall", place.syscall),
+            (c"address", place.address.as_deref()),
+            (c"hostname", place.hostname.as_deref()),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                js.set(object, name, js.string(text));
+            }
+        }
+        if let Some(port) = place.port {
+            js.set(object, c"port", js.int(port.into()));
+        }
     }
     object
 }

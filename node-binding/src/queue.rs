@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::{Mutex, PoisonError};
 
 use heys_core::Error;
-use heys_core::net::connect::Established;
+use heys_core::net::Established;
 use tokio::sync::oneshot;
 
 use crate::handle::Handle;

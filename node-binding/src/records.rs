@@ -142,7 +142,14 @@ impl<'a> Records<'a> {
     }
 
     /// Writes what fits of a batch's rows, all of it if possible. `false`: flush and call again.
-    pub(crate) fn rows(&mut self, shape: i32, kinds: &[CellKind], hold: bool, packed: &Packed<'_>, taken: &mut Taken) -> bool {
+    pub(crate) fn rows(
+        &mut self,
+        shape: i32,
+        kinds: &[CellKind],
+        hold: bool,
+        packed: &Packed<'_>,
+        taken: &mut Taken,
+    ) -> bool {
         if self.has_rows {
             return false;
         }
@@ -174,14 +181,18 @@ impl<'a> Records<'a> {
         let js = self.wake.js;
         self.text = match (packed.latin1, packed.utf16) {
             (Some(text), _) => {
-                let text = text.get(units.clone().unwrap_or(taken.units..text.len())).unwrap_or_default();
-                (!text.is_empty()).then(|| js.latin1(text))
+                let text = text
+                    .get(units.clone().unwrap_or(taken.units..text.len()))
+                    .unwrap_or_default();
+                Some(js.latin1(text))
             }
             (None, Some(text)) => {
-                let text = text.get(units.clone().unwrap_or(taken.units..text.len())).unwrap_or_default();
-                (!text.is_empty()).then(|| js.utf16(text))
+                let text = text
+                    .get(units.clone().unwrap_or(taken.units..text.len()))
+                    .unwrap_or_default();
+                Some(js.utf16(text))
             }
-            (None, None) => None,
+            (None, None) => Some(js.latin1(&[])),
         };
         taken.rows += rows;
         taken.units = units.map_or(taken.units, |range| range.end);
@@ -210,14 +221,20 @@ impl<'a> Records<'a> {
         let extra = if self.extra.is_empty() {
             js.undefined()
         } else {
-            let values: Vec<Value> = self.extra.drain(..).map(|extra| self::extra(self.wake, extra)).collect();
+            let values: Vec<Value> = self
+                .extra
+                .drain(..)
+                .map(|extra| self::extra(self.wake, extra))
+                .collect();
             js.array(&values)
         };
         let text = self.text.take().unwrap_or_else(|| js.undefined());
         let length = std::mem::take(&mut self.length);
         self.has_rows = false;
-        self.wake
-            .call(Hook::Records, &[js.int(self.session), js.int(length as i32), text, extra]);
+        self.wake.call(
+            Hook::Records,
+            &[js.int(self.session), js.int(length as i32), text, extra],
+        );
     }
 }
 

@@ -11,13 +11,12 @@ use std::sync::Arc;
 
 use heys_core::config::Config;
 use heys_core::error::Kind;
-use heys_core::net::connect::{Address, Established, Socket};
+use heys_core::net::{Address, Established, Socket, io_error};
 use heys_core::proto::{Event, Param, Wire};
 use heys_core::rows::{self, Batch};
 use heys_core::{Error, Result};
 
 use crate::env::{Environment, Hook, Wake};
-use crate::errors::socket_error;
 use crate::handle::Handle;
 use crate::records::{Record, Records, Taken};
 use crate::shapes::{self, Shape};
@@ -98,7 +97,11 @@ pub(crate) enum Span {
 
 impl Session {
     /// Takes an established session onto the loop and watches its socket.
-    pub(crate) fn open(environment: &Environment, config: Arc<Config>, established: Established) -> Result<Rc<Session>> {
+    pub(crate) fn open(
+        environment: &Environment,
+        config: Arc<Config>,
+        established: Established,
+    ) -> Result<Rc<Session>> {
         let full = || Error::new(Kind::Usage, "too many connections in one environment");
         let uv_loop = environment.uv_loop().ok_or_else(full)?;
         let Established {
@@ -141,7 +144,7 @@ impl Session {
         if status != 0 {
             // SAFETY: not initialized.
             unsafe { poll.free() };
-            return Err(socket_error("poll", io::Error::from_raw_os_error(-status)));
+            return Err(io_error("poll", None, io::Error::from_raw_os_error(-status)));
         }
         environment.handle_opened();
         let id = environment.sessions.borrow_mut().insert_with(make);
@@ -196,9 +199,16 @@ impl Session {
             return;
         }
         self.state.set(State::Ending);
-        self.inner.borrow_mut().wire.terminate();
+        let idle = {
+            let wire = &mut self.inner.borrow_mut().wire;
+            let idle = wire.in_flight() == 0;
+            wire.terminate();
+            idle
+        };
         self.paused.set(false);
-        self.start_linger();
+        if idle {
+            self.start_linger();
+        }
         self.submit(true);
     }
 
@@ -250,7 +260,7 @@ impl Session {
                 Err(error) => {
                     let lost = output.len();
                     inner.wire.sent(lost);
-                    self.write_error.replace(Some(socket_error("write", error)));
+                    self.write_error.replace(Some(io_error("write", None, error)));
                     self.paused.set(false);
                     break;
                 }
@@ -303,13 +313,14 @@ impl Session {
                     Ok(0) => break Some(self.end_of_file()),
                     Ok(n) => inner.wire.filled(n).map(|()| n),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break None,
-                    Err(error) => Err(socket_error("read", error)),
+                    Err(error) => Err(io_error("read", None, error)),
                 };
                 (room, read)
             };
             match read {
                 Err(error) => {
-                    self.deliver(wake, &mut records);
+                    // What came before is still told; an error of its own says less than this one.
+                    let _ = self.deliver(wake, &mut records);
                     break Some(Some(error));
                 }
                 Ok(n) => {
@@ -462,18 +473,6 @@ impl Session {
         (Arc::clone(&self.config), self.address.clone(), key)
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
-    }
-
-    pub(crate) fn address(&self) -> &Address {
-        &self.address
-    }
-
-    pub(crate) fn with_wire<T>(&self, look: impl FnOnce(&Wire) -> T) -> T {
-        look(&self.inner.borrow().wire)
-    }
-
     // ---- the end
 
     /// Closes at once. CLOSED comes from the loop, never from inside this call.
@@ -515,14 +514,20 @@ impl Session {
 impl Inner {
     /// The rows of a result with this shape come next.
     fn start(&mut self, shape: Rc<Shape>) {
-        let kinds = if self.all_text() { &shape.text_kinds } else { &shape.kinds };
+        let kinds = if self.all_text() {
+            &shape.text_kinds
+        } else {
+            &shape.kinds
+        };
         self.batch.start(kinds);
         self.shape = Some(shape);
         self.taken = Taken::default();
     }
 
     fn all_text(&self) -> bool {
-        self.flags.front().is_some_and(|flags| i32::from(*flags) & ALL_TEXT != 0)
+        self.flags
+            .front()
+            .is_some_and(|flags| i32::from(*flags) & ALL_TEXT != 0)
     }
 
     /// Writes the batch's rows, if there are any; `false`: flush and call again.
@@ -573,7 +578,7 @@ unsafe extern "C" fn on_poll(handle: *mut uv_handle_t, status: c_int, events: c_
             session.watched.set(0);
             session.read(wake, true);
             if session.state.get() != State::Closed {
-                session.shut(Some(socket_error("poll", io::Error::from_raw_os_error(-status))));
+                session.shut(Some(io_error("poll", None, io::Error::from_raw_os_error(-status))));
             }
             return;
         }

@@ -1,0 +1,286 @@
+//! Connection attempts and cancels: they run on tokio, and their results come back through the environment's queue.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use heys_core::config::Config;
+use heys_core::error::Kind;
+use heys_core::net::{self, Established, PasswordProvider};
+use heys_core::{Error, Result};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use crate::env::{Environment, Hook, Wake};
+use crate::errors;
+use crate::queue::{Message, Queue};
+use crate::raw::Value;
+use crate::runtime::runtime;
+use crate::session::Session;
+
+/// Attempts whose end has not been told yet, by JavaScript's number.
+#[derive(Default)]
+pub(crate) struct Attempts(HashMap<i32, Attempt>);
+
+struct Attempt {
+    config: Arc<Config>,
+    task: AbortHandle,
+    /// Set while the server waits for a password.
+    reply: Option<oneshot::Sender<Result<Option<String>>>>,
+    aborted: bool,
+}
+
+impl Attempts {
+    /// The environment ends: nobody wants the results.
+    pub(crate) fn abort_all(&mut self) {
+        for (_, attempt) in self.0.drain() {
+            attempt.task.abort();
+        }
+    }
+}
+
+/// Sends the end of an operation, also when its task is aborted or panics.
+struct Answer {
+    queue: Arc<Queue>,
+    /// What a task that never came to its end has to say.
+    message: Option<Message>,
+}
+
+impl Answer {
+    fn send(mut self, message: Message) {
+        self.message = None;
+        self.queue.send(message);
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(message) = self.message.take() {
+            self.queue.send(message);
+        }
+    }
+}
+
+// ---- calls from JavaScript
+
+/// Starts connecting; `onConnect` or `onConnectError` comes.
+pub(crate) fn start(environment: &Environment, request: i32, config: Result<Config>) {
+    environment.operation_began();
+    let queue = Arc::clone(&environment.queue);
+    let started = config.and_then(|config| Ok((config, runtime()?)));
+    let (config, runtime) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            return queue.send(Message::Connected {
+                request,
+                result: Err(error),
+            });
+        }
+    };
+    let config = Arc::new(config);
+    let answer = Answer {
+        queue: Arc::clone(&queue),
+        message: Some(Message::Connected {
+            request,
+            result: Err(Error::new(Kind::Cancelled, "the connection attempt was given up")),
+        }),
+    };
+    let password = config.password.is_none().then(|| ask_password(queue, request));
+    let for_task = Arc::clone(&config);
+    let task = runtime.spawn(async move {
+        let result = net::connect(for_task, password).await.map(Box::new);
+        answer.send(Message::Connected { request, result });
+    });
+    environment.attempts.borrow_mut().0.insert(
+        request,
+        Attempt {
+            config,
+            task: task.abort_handle(),
+            reply: None,
+            aborted: false,
+        },
+    );
+}
+
+/// A provider that asks JavaScript.
+fn ask_password(queue: Arc<Queue>, request: i32) -> PasswordProvider {
+    Arc::new(move |_| {
+        let queue = Arc::clone(&queue);
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            queue.send(Message::Password { request, reply });
+            match answer.await {
+                Ok(password) => password,
+                Err(_) => Err(Error::new(
+                    Kind::Cancelled,
+                    "nobody answers the question for a password",
+                )),
+            }
+        })
+    })
+}
+
+/// The answer to `onPassword`.
+pub(crate) fn password(environment: &Environment, request: i32, password: Result<Option<String>>) {
+    let reply = environment
+        .attempts
+        .borrow_mut()
+        .0
+        .get_mut(&request)
+        .and_then(|attempt| attempt.reply.take());
+    if let Some(reply) = reply {
+        // An attempt that timed out meanwhile no longer listens.
+        let _ = reply.send(password);
+    }
+}
+
+/// Gives an attempt up; `onConnectError` still comes.
+pub(crate) fn abort(environment: &Environment, request: i32) {
+    if let Some(attempt) = environment.attempts.borrow_mut().0.get_mut(&request) {
+        attempt.aborted = true;
+        attempt.reply = None;
+        // The dropped task sends its `Answer`.
+        attempt.task.abort();
+    }
+}
+
+/// Cancels what the session runs; `onCancelled` comes when the server has closed the cancel connection.
+pub(crate) fn cancel(environment: &Environment, request: i32, session: Option<&Session>) {
+    environment.operation_began();
+    let queue = Arc::clone(&environment.queue);
+    let fail = |error: Error| {
+        environment.queue.send(Message::Cancelled {
+            request,
+            error: Some(error),
+        });
+    };
+    let Some((config, address, key)) = session.map(Session::cancel_target) else {
+        return fail(Error::new(
+            Kind::Closed,
+            "the connection is closed: there is nothing to cancel",
+        ));
+    };
+    let Some(key) = key else {
+        return fail(Error::new(
+            Kind::Usage,
+            "the server gave no cancel key: a statement on this connection cannot be cancelled",
+        ));
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(error.into()),
+    };
+    let answer = Answer {
+        queue,
+        message: Some(Message::Cancelled {
+            request,
+            error: Some(Error::new(Kind::Cancelled, "the cancel was given up")),
+        }),
+    };
+    runtime.spawn(async move {
+        let error = net::cancel(config, &address, key).await.err();
+        answer.send(Message::Cancelled { request, error });
+    });
+}
+
+// ---- what comes back
+
+/// Tells JavaScript. Nothing may be borrowed.
+pub(crate) fn on_message(wake: &Wake<'_>, message: Message) {
+    let environment = wake.environment;
+    let js = wake.js;
+    match message {
+        Message::Password { request, reply } => {
+            let known = match environment.attempts.borrow_mut().0.get_mut(&request) {
+                Some(attempt) if !attempt.aborted => {
+                    attempt.reply = Some(reply);
+                    true
+                }
+                _ => false,
+            };
+            if known {
+                wake.call(Hook::Password, &[js.int(request)]);
+            }
+        }
+        Message::Connected { request, result } => {
+            environment.operation_ended();
+            let attempt = environment.attempts.borrow_mut().0.remove(&request);
+            let result = match attempt {
+                // Refused before there was an attempt.
+                None => result.map(|_| None),
+                Some(attempt) if attempt.aborted => {
+                    drop(result);
+                    Err(Error::new(Kind::Cancelled, "the connection attempt was given up"))
+                }
+                Some(attempt) => result.map(|established| Some((attempt.config, established))),
+            };
+            match result {
+                Ok(Some((config, established))) => connected(wake, request, config, *established),
+                Ok(None) => {}
+                Err(error) => connect_error(wake, request, &error),
+            }
+        }
+        Message::Cancelled { request, error } => {
+            environment.operation_ended();
+            let error = error.map_or_else(|| js.undefined(), |error| errors::raw_error(js, &error));
+            wake.call(Hook::Cancelled, &[js.int(request), error]);
+        }
+    }
+}
+
+fn connect_error(wake: &Wake<'_>, request: i32, error: &Error) {
+    let error = errors::raw_error(wake.js, error);
+    wake.call(Hook::ConnectError, &[wake.js.int(request), error]);
+}
+
+fn connected(wake: &Wake<'_>, request: i32, config: Arc<Config>, mut established: Established) {
+    let js = wake.js;
+    let notices: Vec<Value> = std::mem::take(&mut established.notices)
+        .iter()
+        .map(|notice| errors::server_error(js, notice))
+        .collect();
+    let address = established.address.to_string();
+    let (pid, key) = established.wire.backend_key().unwrap_or((0, 0));
+    let tls = established.wire.is_tls();
+    let parameters: Vec<Value> = PARAMETERS
+        .iter()
+        .filter_map(|name| Some(js.array(&[js.string(name), js.string(established.wire.parameter(name)?)])))
+        .collect();
+    let session = match Session::open(wake.environment, config, established) {
+        Ok(session) => session,
+        Err(error) => return connect_error(wake, request, &error),
+    };
+    wake.call(
+        Hook::Connect,
+        &[
+            js.int(request),
+            js.int(session.id),
+            js.int(pid),
+            js.int(key),
+            js.array(&parameters),
+            js.array(&notices),
+            js.bool(tls),
+            js.string(&address),
+        ],
+    );
+    session.deliver_first(wake);
+}
+
+/// The parameters that servers report by themselves (protocol chapter 55.2.7, PostgreSQL 10 to 18) and poolers add.
+const PARAMETERS: [&str; 16] = [
+    "application_name",
+    "client_encoding",
+    "DateStyle",
+    "default_transaction_read_only",
+    "in_hot_standby",
+    "integer_datetimes",
+    "IntervalStyle",
+    "is_superuser",
+    "scram_iterations",
+    "search_path",
+    "server_encoding",
+    "server_version",
+    "session_authorization",
+    "standard_conforming_strings",
+    "TimeZone",
+    "crdb_version",
+];
