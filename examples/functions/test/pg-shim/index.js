@@ -5,6 +5,7 @@
  * ask for nothing but node-postgres and the one admission guard.
  */
 
+const fs = require('fs')
 const { Pool } = require('pg')
 
 let shared
@@ -17,6 +18,7 @@ function getPool() {
     database: env.PG_DATABASE,
     user: env.PG_USER,
     password: env.PG_PASSWORD,
+    ssl: env.PG_SSLROOTCERT ? { ca: fs.readFileSync(env.PG_SSLROOTCERT, 'utf8') } : false,
     max: Number(env.POOL_MAX_SIZE || 3),
     connectionTimeoutMillis: Number(env.POOL_CONNECT_TIMEOUT || 5000),
     allowExitOnIdle: true,
