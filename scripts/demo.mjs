@@ -8,7 +8,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { build } from './build.mjs'
-import { must, root } from './lib/run.mjs'
+import { beforeInterrupt, isInterrupted, must, root } from './lib/run.mjs'
 import { bold, cyan, dim, done, duration, failed, green, note, section, size, step } from './lib/say.mjs'
 import { setupOrExit } from './setup.mjs'
 
@@ -21,24 +21,21 @@ const RESTORED = 'heys_restored'
 
 let sandbox
 let heys
-let interrupted = false
 const endings = []
 
 async function stop() {
-  await heys?.closePool().catch(() => {})
-  for (const end of endings.splice(0)) await end()
-  await sandbox?.stop()
+  const servers = sandbox
   sandbox = undefined
+  // A pool whose queries were interrupted must not keep the servers from being stopped.
+  await Promise.race([heys?.closePool().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 2000))])
+  for (const end of endings.splice(0)) await end()
+  await servers?.stop()
 }
 
-for (const signal of ['SIGINT', 'SIGTERM']) {
-  process.once(signal, async () => {
-    interrupted = true
-    console.log(`\n${signal}: stopping everything`)
-    await stop()
-    process.exit(130)
-  })
-}
+beforeInterrupt(async (signal) => {
+  console.log(`\n${signal}: stopping everything`)
+  await stop()
+})
 
 async function servers() {
   section('Servers, on loopback')
@@ -129,7 +126,7 @@ async function load() {
   })()
   const start = performance.now()
   const caller = async (number) => {
-    for (let i = number; performance.now() - start < LOAD_MILLIS && !interrupted; i += CALLERS) {
+    for (let i = number; performance.now() - start < LOAD_MILLIS && !isInterrupted(); i += CALLERS) {
       const key = `key ${1 + (i % 200000)}`
       const { rows } = await pool.query('SELECT key, value FROM client_kv WHERE client_id = $1 AND key = $2', [
         MARIA,
@@ -277,7 +274,7 @@ try {
   await step('everything stopped', stop)
   console.log(`\n${green(bold('All of it worked'))} in ${duration(performance.now() - built)} after the build.`)
 } catch (error) {
-  if (!interrupted) {
+  if (!isInterrupted()) {
     failed(error.stack)
     await stop()
     process.exitCode = 1

@@ -23,17 +23,33 @@ function endAll(signal) {
 }
 
 process.on('exit', () => endAll('SIGKILL'))
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-  process.once(signal, () => {
-    endAll(signal)
-    // Children get two seconds to clean up; the process ends at once when they are quicker.
-    const code = 128 + constants.signals[signal]
-    setTimeout(() => process.exit(code), 2000).unref()
-    Promise.all([...running].map((child) => new Promise((resolve) => child.once('close', resolve)))).then(() =>
-      process.exit(code),
-    )
-  })
+
+const cleanups = []
+let interrupted = false
+
+/** Whether a signal has asked this process to end. */
+export const isInterrupted = () => interrupted
+
+/** `work` is awaited before a signal ends this process. */
+export function beforeInterrupt(work) {
+  cleanups.push(work)
 }
+
+/** Time for children and clean-ups, in milliseconds; after that the process ends all the same. */
+const PATIENCE = 10_000
+
+async function endOn(signal) {
+  if (interrupted) return
+  interrupted = true
+  const code = 128 + constants.signals[signal]
+  setTimeout(() => process.exit(code), PATIENCE).unref()
+  endAll(signal)
+  const closed = [...running].map((child) => new Promise((resolve) => child.once('close', resolve)))
+  await Promise.allSettled([...closed, ...cleanups.map((work) => work(signal))])
+  process.exit(code)
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, endOn)
 
 /**
  * Runs a program to its end.
