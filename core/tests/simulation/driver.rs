@@ -1,0 +1,554 @@
+//! The model driver: what the uv and tokio drivers do with the two machines, in little.
+//!
+//! Its rules are those that every driver must keep: a connection is given back clean only when nothing is in flight on
+//! it, no transaction is open and no cancel is under way; a cancel is sent only for a query that is alone in flight; a
+//! cancelled connection is used again only after its ReadyForQuery and the clean end of the cancel connection.
+
+use std::collections::VecDeque;
+
+use heys_core::pool::{Action, ConnId, Release};
+use heys_core::proto::{Event as Message, Extended, Param, RowSink, SinkState, Startup, TransactionStatus, Wire};
+
+use crate::sabotage::Sabotage;
+use crate::trace;
+use crate::world::{Event, Input, World};
+
+/// One connection of the pool.
+pub struct Link {
+    pub sock: usize,
+    wire: Wire,
+    phase: Phase,
+    /// Queries on the wire, oldest first; `None`: the driver's own ROLLBACK.
+    flight: VecDeque<Option<usize>>,
+    /// Queries held back by a cancel.
+    backlog: VecDeque<usize>,
+    /// The cancel connection that has not ended.
+    cancel: Option<usize>,
+    /// A cancel was sent, and its query and its connection have not both ended.
+    cancelling: bool,
+    resetting: bool,
+    prepared: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// TCP connects.
+    Opening,
+    /// From the startup message to the first ReadyForQuery.
+    Starting,
+    Open,
+    /// The socket has failed.
+    Dead,
+    /// The pool has said Close.
+    Closing,
+}
+
+/// One cancel connection.
+pub struct Cancel {
+    pub pid: i32,
+    pub key: i32,
+    /// Which query it means.
+    pub query: usize,
+    conn: ConnId,
+}
+
+/// Keeps rows until their query looks at them.
+struct Rows {
+    rows: Vec<Vec<u8>>,
+    /// Says Full after so many.
+    room: usize,
+}
+
+impl RowSink for Rows {
+    fn row(&mut self, body: &[u8]) -> SinkState {
+        self.rows.push(body.to_vec());
+        if self.rows.len() < self.room { SinkState::Open } else { SinkState::Full }
+    }
+}
+
+impl Link {
+    fn is_clean(&self) -> bool {
+        self.flight.is_empty()
+            && self.backlog.is_empty()
+            && !self.cancelling
+            && self.wire.in_flight() == 0
+            && self.wire.transaction_status() == TransactionStatus::Idle
+    }
+}
+
+impl World {
+    pub fn act(&mut self, action: Action) {
+        match action {
+            Action::Connect(conn) => self.connect(conn),
+            Action::Probe(conn) => {
+                if self.rng.chance(80) {
+                    let healthy = self.is_healthy(conn);
+                    self.soon.push_back(Input::Probed(conn, healthy));
+                } else {
+                    let late = self.rng.range(0, 2_000);
+                    self.after(late, Event::Probed(conn));
+                }
+            }
+            Action::Deliver { waiter, conn, .. } => {
+                let link = &self.links[&conn];
+                assert_eq!(link.phase, Phase::Open, "connection {conn} was handed over");
+                assert!(link.is_clean(), "connection {conn} was handed over busy or dirty");
+                self.delivered(waiter, conn);
+            }
+            Action::Fail { waiter, .. } => self.caller_failed(waiter),
+            Action::Reset(conn) => {
+                self.link(conn).resetting = true;
+                self.advance_reset(conn);
+            }
+            Action::Close { conn, .. } => self.close(conn),
+            Action::Idle(_) | Action::Ended | Action::Permit(_) => {}
+        }
+    }
+
+    fn link(&mut self, conn: ConnId) -> &mut Link {
+        self.links.get_mut(&conn).expect("a link")
+    }
+
+    /// The link of a socket, if the driver has not dropped it.
+    fn link_of(&mut self, sock: usize) -> Option<(ConnId, &mut Link)> {
+        let conn = self.socks[sock].conn;
+        let link = self.links.get_mut(&conn)?;
+        (link.sock == sock).then_some((conn, link))
+    }
+
+    // ---- connecting
+
+    fn connect(&mut self, conn: ConnId) {
+        let sock = self.open(conn);
+        let startup = Startup {
+            params: vec![("user".to_owned(), "heys".to_owned())],
+            ..Startup::default()
+        };
+        let link = Link {
+            sock,
+            wire: Wire::new(&startup, None).expect("a startup message"),
+            phase: Phase::Opening,
+            flight: VecDeque::new(),
+            backlog: VecDeque::new(),
+            cancel: None,
+            cancelling: false,
+            resetting: false,
+            prepared: false,
+        };
+        self.links.insert(conn, link);
+    }
+
+    pub fn opened(&mut self, sock: usize) {
+        let Some((conn, link)) = self.link_of(sock) else {
+            return;
+        };
+        if link.phase == Phase::Opening {
+            link.phase = Phase::Starting;
+            self.flush(conn);
+        } else if self.rng.chance(50) {
+            // The news crosses the Close.
+            self.tell(Input::Connected(conn));
+        }
+    }
+
+    pub fn refused(&mut self, sock: usize) {
+        if let Some((conn, link)) = self.link_of(sock)
+            && link.phase == Phase::Opening
+        {
+            self.give_up_connecting(conn);
+        }
+    }
+
+    fn give_up_connecting(&mut self, conn: ConnId) {
+        let sock = self.link(conn).sock;
+        self.hang_up(sock);
+        self.tell(Input::ConnectFailed(conn));
+    }
+
+    // ---- probing
+
+    pub fn probe(&mut self, conn: ConnId) {
+        let healthy = self.is_healthy(conn);
+        self.tell(Input::Probed(conn, healthy));
+    }
+
+    fn is_healthy(&self, conn: ConnId) -> bool {
+        self.links.get(&conn).is_some_and(|link| {
+            let sock = &self.socks[link.sock];
+            link.phase == Phase::Open && sock.unread.is_empty() && !sock.eof
+        })
+    }
+
+    // ---- queries
+
+    /// Sends a query, or keeps it back while a cancel is under way.
+    pub fn submit(&mut self, conn: ConnId, query: usize) {
+        let link = self.link(conn);
+        if link.phase != Phase::Open {
+            self.answer(query, false);
+        } else if link.cancelling {
+            link.backlog.push_back(query);
+        } else {
+            self.send(conn, query);
+        }
+    }
+
+    fn send(&mut self, conn: ConnId, query: usize) {
+        let plan = self.queries[query].plan.clone();
+        let micros = plan.micros.to_string();
+        let id = query.to_string();
+        let link = self.link(conn);
+        link.flight.push_back(Some(query));
+        if plan.extended {
+            let named = plan.verb == "echo";
+            let text = format!("{} $1 $2", plan.verb);
+            let parse = !named || !std::mem::replace(&mut link.prepared, true);
+            let extended = Extended {
+                name: if named { "named" } else { "" },
+                sql: parse.then_some(text.as_str()),
+                params: &[Param::Text(id.as_bytes()), Param::Text(micros.as_bytes())],
+                binary: false,
+                portal: "",
+                max_rows: 0,
+            };
+            link.wire.extended(&extended).expect("a query that can be sent");
+        } else {
+            let statement = format!("{} {id} {micros}", plan.verb);
+            let text = vec![statement; plan.statements].join("; ");
+            link.wire.query(&text).expect("a query that can be sent");
+        }
+        self.flush(conn);
+    }
+
+    /// Writes what the session has to say, in one or two parts.
+    fn flush(&mut self, conn: ConnId) {
+        let halve = self.rng.chance(20);
+        let link = self.link(conn);
+        let sock = link.sock;
+        let mut bytes = Vec::new();
+        loop {
+            let output = link.wire.output();
+            let length = if halve { output.len().div_ceil(2) } else { output.len() };
+            bytes.extend_from_slice(&output[..length]);
+            if length == 0 {
+                break;
+            }
+            link.wire.sent(length);
+        }
+        self.send_up(sock, &bytes);
+    }
+
+    pub fn readable(&mut self, sock: usize) {
+        let unread = std::mem::take(&mut self.socks[sock].unread);
+        let eof = self.socks[sock].eof;
+        let room = self.rng.range(1, 4) as usize;
+        let Some((conn, link)) = self.link_of(sock) else {
+            return;
+        };
+        if matches!(link.phase, Phase::Starting | Phase::Open) {
+            let mut rest = &unread[..];
+            loop {
+                let spare = self.link(conn).wire.spare();
+                let length = spare.len().min(rest.len());
+                spare[..length].copy_from_slice(&rest[..length]);
+                self.link(conn).wire.filled(length).expect("plain bytes");
+                rest = &rest[length..];
+                if !self.read_messages(conn, room) {
+                    return;
+                }
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+        if eof {
+            self.ended(conn);
+        }
+    }
+
+    /// All messages that are there; false when the driver gave the connection up on the way.
+    fn read_messages(&mut self, conn: ConnId, room: usize) -> bool {
+        let mut rows = Rows { rows: Vec::new(), room };
+        loop {
+            let Some(link) = self.links.get_mut(&conn) else {
+                return false;
+            };
+            if !matches!(link.phase, Phase::Starting | Phase::Open) {
+                return false;
+            }
+            let message = link.wire.poll_event(&mut rows).expect("the server keeps the protocol");
+            for row in rows.rows.drain(..) {
+                self.row(conn, &row);
+            }
+            match message {
+                Some(message) => self.message(conn, message),
+                None => return true,
+            }
+        }
+    }
+
+    /// The query whose answer is being read.
+    fn reading(&mut self, conn: ConnId) -> Option<usize> {
+        let mixed = self.saboteur.is(Sabotage::MixAnswers);
+        let flight = &self.link(conn).flight;
+        let first = if mixed { flight.back() } else { flight.front() };
+        *first.expect("an answer to something")
+    }
+
+    /// DataRow: Int16 1, Int32 length, text.
+    fn row(&mut self, conn: ConnId, body: &[u8]) {
+        let text = std::str::from_utf8(&body[6..]).expect("text");
+        let query = self.reading(conn).expect("ROLLBACK has no rows");
+        let mark = text.split(' ').next();
+        assert_eq!(mark, Some(format!("q{query}").as_str()), "a row reached query {query}");
+        self.queries[query].rows += 1;
+    }
+
+    fn message(&mut self, conn: ConnId, message: Message) {
+        let link = self.link(conn);
+        match message {
+            Message::PasswordRequested(_) => {
+                link.wire.password(b"secret").expect("a password that can be sent");
+                self.flush(conn);
+            }
+            Message::Ready(_) if link.phase == Phase::Starting => {
+                link.phase = Phase::Open;
+                self.tell(Input::Connected(conn));
+            }
+            Message::Ready(_) => self.ready(conn),
+            Message::Error(_) if link.phase == Phase::Starting => self.give_up_connecting(conn),
+            Message::Error(error) if error.severity() == "FATAL" => {
+                trace!(self, "  FATAL {}", error.message());
+            }
+            Message::Error(error) => {
+                if let Some(query) = self.reading(conn) {
+                    let mark = error.message().rsplit(' ').next();
+                    assert_eq!(mark, Some(format!("q{query}").as_str()), "an error reached query {query}");
+                    self.queries[query].failed = true;
+                }
+            }
+            Message::CommandComplete(tag) => {
+                if let Some(query) = self.reading(conn) {
+                    let verb = self.queries[query].plan.verb.to_uppercase();
+                    assert!(tag.starts_with(verb.as_bytes()), "a tag reached query {query}");
+                    self.queries[query].completed += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn ready(&mut self, conn: ConnId) {
+        let mixed = self.saboteur.is(Sabotage::MixAnswers);
+        let early = self.saboteur.is(Sabotage::ReuseBeforeCancelEnds);
+        let link = self.link(conn);
+        let over = if mixed { link.flight.pop_back() } else { link.flight.pop_front() };
+        let over = over.expect("a ReadyForQuery that was asked for");
+        assert_eq!(link.wire.in_flight(), link.flight.len(), "requests in flight");
+        if early {
+            link.cancel = None;
+        }
+        if let Some(query) = over {
+            self.queries[query].check_whole(query);
+            self.answer(query, true);
+        }
+        self.advance_cancel(conn);
+        self.advance_reset(conn);
+    }
+
+    // ---- cancelling
+
+    /// The caller is told at once; the server is asked to stop, where only this query can be hit.
+    pub fn query_timeout(&mut self, query: usize) {
+        let conn = self.queries[query].conn;
+        if self.queries[query].answered {
+            return;
+        }
+        self.book.saw("query timeout");
+        let link = self.link(conn);
+        let alone = link.flight.front() == Some(&Some(query)) && link.flight.len() == 1;
+        let reckless = self.saboteur.is(Sabotage::CancelPipelined);
+        let link = self.link(conn);
+        if let Some(at) = link.backlog.iter().position(|&other| other == query) {
+            link.backlog.remove(at);
+            self.answer(query, false);
+        } else if let (true, Some((pid, key))) = ((alone || reckless) && link.cancel.is_none(), link.wire.backend_key()) {
+            link.cancel = Some(self.cancels.len());
+            self.link(conn).cancelling = true;
+            self.cancels.push(Cancel { pid, key, query, conn });
+            self.answer(query, false);
+            self.send_cancel();
+        } else {
+            self.fail_link(conn);
+        }
+    }
+
+    /// How the newest cancel fares.
+    fn send_cancel(&mut self) {
+        let cancel = self.cancels.len() - 1;
+        let arrives = self.rng.range(1, 2 * self.faults.delay);
+        match self.rng.range(0, 99) {
+            // Refused: it never arrives.
+            0..10 => self.after(arrives, Event::CancelDone(cancel, true)),
+            // Cut: nobody knows whether it will arrive.
+            10..20 => {
+                let noticed = self.rng.range(1, 4_000);
+                self.after(noticed, Event::CancelDone(cancel, false));
+                if self.rng.chance(50) {
+                    let late = self.rng.range(1, 20_000);
+                    self.after(late, Event::CancelArrives(cancel));
+                }
+            }
+            // Stuck for long.
+            20..30 => {
+                let late = self.rng.range(5_000, 100_000);
+                self.after(late, Event::CancelArrives(cancel));
+                self.after(late + arrives, Event::CancelDone(cancel, true));
+            }
+            _ => {
+                let late = arrives + self.rng.range(0, 3_000);
+                self.after(late, Event::CancelArrives(cancel));
+                self.after(late + arrives, Event::CancelDone(cancel, true));
+            }
+        }
+    }
+
+    /// The cancel connection has ended; only a clean end says that nothing is under way any more.
+    pub fn cancel_done(&mut self, cancel: usize, clean: bool) {
+        let conn = self.cancels[cancel].conn;
+        let Some(link) = self.links.get_mut(&conn) else {
+            return;
+        };
+        if link.cancel != Some(cancel) || link.phase != Phase::Open {
+            return;
+        }
+        link.cancel = None;
+        if clean {
+            self.advance_cancel(conn);
+            self.advance_reset(conn);
+        } else {
+            self.fail_link(conn);
+        }
+    }
+
+    fn advance_cancel(&mut self, conn: ConnId) {
+        let link = self.link(conn);
+        if link.cancelling && link.cancel.is_none() && link.flight.is_empty() {
+            link.cancelling = false;
+            for query in std::mem::take(&mut link.backlog) {
+                self.send(conn, query);
+            }
+        }
+    }
+
+    // ---- giving back
+
+    /// How the driver gives a connection back for its caller.
+    pub fn judge(&mut self, conn: ConnId) -> Release {
+        let careless = self.saboteur.is(Sabotage::ReuseDirty);
+        let link = self.link(conn);
+        let backlog = std::mem::take(&mut link.backlog);
+        let how = if link.is_clean() || careless { Release::Reuse } else { Release::Dirty };
+        for query in backlog {
+            self.answer(query, false);
+        }
+        how
+    }
+
+    fn advance_reset(&mut self, conn: ConnId) {
+        let Some(link) = self.links.get_mut(&conn) else {
+            return;
+        };
+        if !link.resetting || link.phase != Phase::Open || !link.flight.is_empty() || link.cancelling {
+            return;
+        }
+        if link.wire.transaction_status() == TransactionStatus::Idle {
+            link.resetting = false;
+            self.soon_or_now(Input::ResetDone(conn, true));
+        } else {
+            link.flight.push_back(None);
+            link.wire.query("rollback").expect("a query that can be sent");
+            self.flush(conn);
+        }
+    }
+
+    /// Inside the handling of actions an answer has to wait; else it is told at once.
+    fn soon_or_now(&mut self, input: Input) {
+        if self.draining {
+            self.soon.push_back(input);
+        } else {
+            self.tell(input);
+        }
+    }
+
+    // ---- ending
+
+    /// End of file.
+    fn ended(&mut self, conn: ConnId) {
+        match self.link(conn).phase {
+            Phase::Opening | Phase::Starting => self.give_up_connecting(conn),
+            Phase::Open => self.fail_link(conn),
+            Phase::Closing => self.destroy(conn),
+            Phase::Dead => {}
+        }
+    }
+
+    /// The connection is of no use any more: its queries fail, and the pool is told.
+    fn fail_link(&mut self, conn: ConnId) {
+        let link = self.link(conn);
+        link.phase = Phase::Dead;
+        link.resetting = false;
+        let sock = link.sock;
+        self.hang_up(sock);
+        self.fail_queries(conn);
+        self.book.saw("lost");
+        self.tell(Input::Lost(conn));
+    }
+
+    fn fail_queries(&mut self, conn: ConnId) {
+        let link = self.link(conn);
+        let flight = std::mem::take(&mut link.flight);
+        let backlog = std::mem::take(&mut link.backlog);
+        for query in flight.into_iter().flatten().chain(backlog) {
+            self.answer(query, false);
+        }
+    }
+
+    /// The pool says Close.
+    fn close(&mut self, conn: ConnId) {
+        let link = self.link(conn);
+        let polite = link.phase == Phase::Open && link.flight.is_empty() && !link.cancelling;
+        let was = std::mem::replace(&mut link.phase, Phase::Closing);
+        if polite {
+            link.wire.terminate();
+            self.flush(conn);
+            self.after(5_000, Event::Destroy(conn));
+            return;
+        }
+        self.fail_queries(conn);
+        let sock = self.link(conn).sock;
+        if self.socks[sock].open {
+            self.hang_up(sock);
+        }
+        if was == Phase::Opening && self.rng.chance(30) {
+            self.soon.push_back(Input::ConnectFailed(conn));
+        } else if self.rng.chance(50) {
+            self.soon.push_back(Input::Closed(conn));
+        } else {
+            let late = self.rng.range(0, 300);
+            self.after(late, Event::Closed(conn));
+        }
+    }
+
+    /// Closes the socket of a connection whose Terminate was sent.
+    pub fn destroy(&mut self, conn: ConnId) {
+        let Some(link) = self.links.get_mut(&conn) else {
+            return;
+        };
+        let sock = link.sock;
+        if link.phase == Phase::Closing && self.socks[sock].open {
+            self.hang_up(sock);
+            self.tell(Input::Closed(conn));
+        }
+    }
+}
