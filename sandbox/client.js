@@ -192,13 +192,15 @@ class Sandbox {
       env.S3_BUCKET = this.s3.bucket
       env.S3_ACCESS_KEY_ID = this.s3.accessKeyId
       env.S3_SECRET_ACCESS_KEY = this.s3.secretAccessKey
-      if (this.s3.caPath) env.AWS_CA_BUNDLE = this.s3.caPath
     }
     if (this.telegram) {
       env.TELEGRAM_API_BASE = this.telegram.apiBase
       env.TELEGRAM_BOT_TOKEN = this.telegram.token
       env.TELEGRAM_CHAT_ID = this.telegram.chatId
     }
+    // One CA signs for all of them.
+    const caPath = this.s3?.caPath || this.telegram?.caPath
+    if (caPath) env.AWS_CA_BUNDLE = caPath
     return env
   }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
@@ -87,13 +88,25 @@ impl Identity {
     }
 }
 
-/// A certificate authority made for one sandbox.
+/// A certificate authority.
 pub(crate) struct Authority {
     root: Identity,
 }
 
 impl Authority {
-    pub(crate) fn new(name: &str) -> Result<Authority> {
+    /// The CA of this process; all its servers show certificates of this one.
+    pub(crate) fn shared() -> Result<&'static Authority> {
+        static SHARED: OnceLock<Authority> = OnceLock::new();
+        match SHARED.get() {
+            Some(authority) => Ok(authority),
+            None => {
+                let made = Authority::new("heys sandbox CA")?;
+                Ok(SHARED.get_or_init(|| made))
+            }
+        }
+    }
+
+    fn new(name: &str) -> Result<Authority> {
         Ok(Authority {
             root: issue(name, Use::Authority, (-DAY_SECONDS, 30 * DAY_SECONDS), None)?,
         })

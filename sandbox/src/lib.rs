@@ -11,10 +11,14 @@ mod error;
 mod folder;
 mod http;
 mod postgres;
+mod proxy;
 pub mod s3;
+mod telegram;
 mod wire;
 
 pub use certificates::{Certificates, ServerCertificate};
 pub use error::{Error, Result};
 pub use postgres::{Postgres, PostgresInfo, PostgresOptions, Role, StopMode};
+pub use proxy::{Cut, Direction, Proxy, ProxyStats};
 pub use s3::{S3, S3Info, S3Options};
+pub use telegram::{Message, Telegram, TelegramAnswer, TelegramInfo, TelegramOptions};

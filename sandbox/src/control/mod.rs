@@ -1,15 +1,22 @@
 //! The sandbox for other languages: what to start as JSON, then commands and answers as JSON.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::postgres::{Postgres, PostgresOptions};
+use crate::proxy::parse_target;
 use crate::s3::{S3, S3Options};
+use crate::telegram::{Telegram, TelegramOptions};
+use proxy::Proxies;
 
 mod postgres;
+mod proxy;
 mod s3;
+mod telegram;
 
 /// What to start; a part that is missing or `null` is not started, `{}` takes the defaults.
 #[derive(Debug, Default, Deserialize)]
@@ -19,6 +26,18 @@ pub struct Request {
     pub postgres: Option<PostgresOptions>,
     /// An S3.
     pub s3: Option<S3Options>,
+    /// A Telegram.
+    pub telegram: Option<TelegramOptions>,
+    /// A first proxy; others come with `proxy.listen`.
+    pub proxy: Option<ProxyOptions>,
+}
+
+/// Where the first proxy goes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ProxyOptions {
+    /// `postgres`, `s3`, `telegram` or an address with a port; by default the first of the three that was started.
+    pub target: Option<String>,
 }
 
 /// Everything that was started. Dropping it stops it.
@@ -26,6 +45,10 @@ pub struct Request {
 pub struct Sandbox {
     postgres: Option<Postgres>,
     s3: Option<S3>,
+    telegram: Option<Telegram>,
+    proxies: Proxies,
+    /// As `describe` shows it.
+    first_proxy: Option<Value>,
 }
 
 impl Sandbox {
@@ -39,7 +62,41 @@ impl Sandbox {
             Some(options) => Some(S3::start(options).await?),
             None => None,
         };
-        Ok(Sandbox { postgres, s3 })
+        let telegram = match request.telegram {
+            Some(options) => Some(Telegram::start(options).await?),
+            None => None,
+        };
+        let mut sandbox = Sandbox {
+            postgres,
+            s3,
+            telegram,
+            proxies: Proxies::default(),
+            first_proxy: None,
+        };
+        if let Some(options) = request.proxy {
+            let target = options.target.as_deref().unwrap_or_else(|| sandbox.first_part());
+            sandbox.first_proxy = Some(sandbox.proxies.listen(sandbox.address(target)?).await?);
+        }
+        Ok(sandbox)
+    }
+
+    fn first_part(&self) -> &'static str {
+        match (&self.postgres, &self.s3) {
+            (Some(_), _) => "postgres",
+            (None, Some(_)) => "s3",
+            (None, None) => "telegram",
+        }
+    }
+
+    /// A part's address by its name, or the address itself.
+    fn address(&self, target: &str) -> Result<SocketAddr> {
+        let port = match target {
+            "postgres" => started(&self.postgres, target)?.info().port,
+            "s3" => started(&self.s3, target)?.info().port,
+            "telegram" => started(&self.telegram, target)?.info().port,
+            _ => return parse_target(target),
+        };
+        Ok((Ipv4Addr::LOCALHOST, port).into())
     }
 
     /// Ports, URLs, users, passwords and paths, by part.
@@ -51,6 +108,12 @@ impl Sandbox {
         if let Some(s3) = &self.s3 {
             all.insert("s3".into(), serde_json::to_value(s3.info())?);
         }
+        if let Some(telegram) = &self.telegram {
+            all.insert("telegram".into(), serde_json::to_value(telegram.info())?);
+        }
+        if let Some(proxy) = &self.first_proxy {
+            all.insert("proxy".into(), proxy.clone());
+        }
         Ok(all.into())
     }
 
@@ -59,6 +122,8 @@ impl Sandbox {
         match command.split_once('.') {
             Some(("postgres", verb)) => postgres::run(started(&self.postgres, "postgres")?, verb, arguments).await,
             Some(("s3", verb)) => s3::run(started(&self.s3, "s3")?, verb, arguments).await,
+            Some(("telegram", verb)) => telegram::run(started(&self.telegram, "telegram")?, verb, arguments).await,
+            Some(("proxy", verb)) => self.proxies.run(verb, arguments, |target| self.address(target)).await,
             _ => Err(unknown(command)),
         }
     }

@@ -41,7 +41,7 @@ impl Cluster {
         let folder = Folder::new(account.is_some())?;
         let tls = folder.subfolder("tls")?;
         let home = folder.subfolder("pg")?;
-        let authority = Authority::new("heys sandbox CA")?;
+        let authority = Authority::shared()?;
         let certificates = authority.client_files(&tls, "heys_cert")?;
         for kind in ServerCertificate::ALL {
             authority.server(kind)?.write(&home, kind.file_stem())?;

@@ -24,6 +24,7 @@ pub use faults::{Action, Fault, FaultState};
 use layer::Layer;
 pub use layer::Recorded;
 pub use request::Target;
+pub(crate) use request::percent_decode;
 pub use rules::S3Rules;
 use rules::SharedRules;
 use store::{Attributes, Store, Upload};
@@ -133,7 +134,7 @@ impl S3 {
         let store = Arc::new(Store::new(&bodies));
         store.create_bucket(&options.bucket);
         let (identity, ca_path) = if options.tls {
-            let authority = Authority::new("heys sandbox S3 CA")?;
+            let authority = Authority::shared()?;
             let ca_path = folder.path().join("ca.crt");
             write_private(&ca_path, authority.pem()?.as_bytes())?;
             (Some(authority.server(options.certificate)?), Some(ca_path))

@@ -143,7 +143,7 @@ fn refuse<T>(code: S3ErrorCode, message: impl Into<std::borrow::Cow<'static, str
 }
 
 /// Escapes that are none stay as they are.
-fn percent_decode(text: &str) -> String {
+pub(crate) fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
