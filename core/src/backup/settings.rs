@@ -70,8 +70,10 @@ pub struct Retry {
     pub first_delay: Duration,
     /// The longest delay.
     pub max_delay: Duration,
-    /// For one attempt of a request that carries no data; data gets time by its length on top.
+    /// For one attempt of a request that carries no data.
     pub attempt_timeout: Duration,
+    /// What a part is granted on top: its length at this speed.
+    pub bytes_per_second: u64,
 }
 
 impl Default for Retry {
@@ -81,6 +83,8 @@ impl Default for Retry {
             first_delay: Duration::from_millis(250),
             max_delay: Duration::from_secs(10),
             attempt_timeout: Duration::from_secs(30),
+            // The slowest line on which a nightly backup still makes sense.
+            bytes_per_second: 256 << 10,
         }
     }
 }

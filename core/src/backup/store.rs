@@ -114,8 +114,8 @@ impl Store {
         })?;
         let md5 = openssl::base64::encode_block(&digest);
         let length = i64::try_from(body.len()).unwrap_or(i64::MAX);
-        // 256 KiB/s is the slowest line on which a nightly backup still makes sense.
-        let by_length = Duration::from_millis(body.len() as u64 / 256);
+        let speed = self.settings.retry.bytes_per_second.max(1);
+        let by_length = Duration::from_secs_f64(body.len() as f64 / speed as f64);
         let what = format!("part {number} could not be uploaded");
         let answer = self
             .repeated(u32::MAX, by_length, || {
