@@ -1,0 +1,5 @@
+'use strict'
+module.exports = {
+  get connectionString() { return require('pg-connection-string') },
+  get pgpass() { return require('pgpass') },
+}
