@@ -27,7 +27,7 @@ async function stop() {
   const servers = sandbox
   sandbox = undefined
   // A pool whose queries were interrupted must not keep the servers from being stopped.
-  await Promise.race([heys?.closePool().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 2000))])
+  await Promise.race([heys?.closePool().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 2000).unref())])
   for (const end of endings.splice(0)) await end()
   await servers?.stop()
 }
