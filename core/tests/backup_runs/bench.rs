@@ -11,32 +11,35 @@ use heys_core::{Error, Result};
 use heys_sandbox::{Postgres, S3, S3Options, Telegram, TelegramOptions};
 
 /// Body of a fake pg_dump whose output makes two whole parts and a rest of a third.
-pub const TWENTY_MEGABYTES: &str = "printf PGDMP; head -c 20000000 /dev/urandom";
+pub(crate) const TWENTY_MEGABYTES: &str = "printf PGDMP; head -c 20000000 /dev/urandom";
 /// The same in one part.
-pub const SHORT: &str = "printf PGDMP; head -c 300000 /dev/urandom";
+pub(crate) const SHORT: &str = "printf PGDMP; head -c 300000 /dev/urandom";
 
 /// One test's servers, and what the run told.
-pub struct Bench {
-    pub postgres: &'static Postgres,
-    pub s3: S3,
-    pub telegram: Telegram,
-    pub settings: Settings,
-    pub folder: Folder,
-    pub told: Arc<Mutex<Vec<Progress>>>,
+pub(crate) struct Bench {
+    pub(crate) postgres: &'static Postgres,
+    pub(crate) s3: S3,
+    pub(crate) telegram: Telegram,
+    pub(crate) settings: Settings,
+    pub(crate) folder: Folder,
+    pub(crate) told: Arc<Mutex<Vec<Progress>>>,
 }
 
 impl Bench {
-    pub async fn new() -> Bench {
+    pub(crate) async fn new() -> Bench {
         Bench::with_variables(&[]).await
     }
 
     /// With further environment variables; later ones win.
-    pub async fn with_variables(more: &[(&str, &str)]) -> Bench {
+    pub(crate) async fn with_variables(more: &[(&str, &str)]) -> Bench {
         let postgres = Postgres::shared().await;
         let s3 = S3::start(S3Options::default()).await.unwrap();
         let telegram = Telegram::start(TelegramOptions::default()).await.unwrap();
         let mut variables = variables(postgres, &s3, &telegram);
-        variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        variables.extend(
+            more.iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         let mut settings = Settings::from_environment(&|name| lookup(&variables, name)).unwrap();
         settings.store.retry = quick();
         Bench {
@@ -50,22 +53,22 @@ impl Bench {
     }
 
     /// With a pg_dump that does as `script` says; of a version that suits every server.
-    pub async fn with_dump(script: &str) -> Bench {
+    pub(crate) async fn with_dump(script: &str) -> Bench {
         let mut bench = Bench::new().await;
         bench.use_dump("99.0", script);
         bench
     }
 
-    pub fn use_dump(&mut self, version: &str, script: &str) {
+    pub(crate) fn use_dump(&mut self, version: &str, script: &str) {
         let version = format!("case \"$1\" in --version) echo 'pg_dump (PostgreSQL) {version}'; exit 0;; esac");
         self.settings.pg_dump.explicit = Some(self.folder.script("pg_dump", &format!("{version}\n{script}")));
     }
 
-    pub async fn run(&self) -> Result<Report> {
+    pub(crate) async fn run(&self) -> Result<Report> {
         self.run_with(CancelToken::new()).await
     }
 
-    pub async fn run_with(&self, cancel: CancelToken) -> Result<Report> {
+    pub(crate) async fn run_with(&self, cancel: CancelToken) -> Result<Report> {
         let told = self.told.clone();
         backup::run(
             self.settings.clone(),
@@ -77,11 +80,11 @@ impl Bench {
 
     /// A run that is to fail, and everything that must hold then: no new object, old ones untouched, no open upload, one
     /// message with the error, no secret anywhere.
-    pub async fn fails(&self) -> Error {
+    pub(crate) async fn fails(&self) -> Error {
         self.fails_with(CancelToken::new()).await
     }
 
-    pub async fn fails_with(&self, cancel: CancelToken) -> Error {
+    pub(crate) async fn fails_with(&self, cancel: CancelToken) -> Error {
         let old = "heys-production-2001-01-01T00-00-00.dump.gz";
         self.s3.put_object(old, b"old", None).unwrap();
         let error = self.run_with(cancel).await.unwrap_err();
@@ -92,15 +95,19 @@ impl Bench {
     }
 
     /// Exactly one message was delivered; it holds the error, and neither holds a secret.
-    pub fn told_once(&self, error: &Error) {
+    pub(crate) fn told_once(&self, error: &Error) {
         let delivered: Vec<_> = self.telegram.messages().into_iter().filter(|m| m.delivered).collect();
         assert_eq!(delivered.len(), 1, "{error}: {delivered:?}");
-        assert!(delivered[0].text.contains(error.message()), "{error}: {}", delivered[0].text);
+        assert!(
+            delivered[0].text.contains(error.message()),
+            "{error}: {}",
+            delivered[0].text
+        );
         self.assert_no_secret(&delivered[0].text);
         self.assert_no_secret(&format!("{error} {error:?} {:?}", self.told.lock().unwrap()));
     }
 
-    pub fn assert_no_secret(&self, text: &str) {
+    pub(crate) fn assert_no_secret(&self, text: &str) {
         let (s3, telegram) = (self.s3.info(), self.telegram.info());
         for secret in [
             &self.postgres.info().password,
@@ -113,13 +120,18 @@ impl Bench {
         }
     }
 
-    pub fn keys(&self) -> Vec<String> {
-        self.s3.objects().unwrap().into_iter().map(|object| object.key).collect()
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.s3
+            .objects()
+            .unwrap()
+            .into_iter()
+            .map(|object| object.key)
+            .collect()
     }
 }
 
 /// The environment of a backup against the sandbox.
-pub fn variables(postgres: &Postgres, s3: &S3, telegram: &Telegram) -> Vec<(String, String)> {
+pub(crate) fn variables(postgres: &Postgres, s3: &S3, telegram: &Telegram) -> Vec<(String, String)> {
     let (pg, s3, telegram) = (postgres.info(), s3.info(), telegram.info());
     [
         ("PG_HOST", "localhost".to_owned()),
@@ -143,13 +155,13 @@ pub fn variables(postgres: &Postgres, s3: &S3, telegram: &Telegram) -> Vec<(Stri
 }
 
 /// The last word counts.
-pub fn lookup(variables: &[(String, String)], name: &str) -> Option<String> {
+pub(crate) fn lookup(variables: &[(String, String)], name: &str) -> Option<String> {
     let (_, value) = variables.iter().rev().find(|(key, _)| key == name)?;
     Some(value.clone())
 }
 
 /// As many repetitions as needed, without the waiting.
-pub fn quick() -> Retry {
+pub(crate) fn quick() -> Retry {
     let mut retry = Retry::default();
     retry.attempts = 4;
     retry.first_delay = Duration::from_millis(5);
@@ -159,27 +171,35 @@ pub fn quick() -> Retry {
 }
 
 /// A folder that goes with its value.
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new() -> Folder {
+    pub(crate) fn new() -> Folder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let unique = format!("heys-backup-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let unique = format!(
+            "heys-backup-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let folder = std::env::temp_dir().join(unique);
         std::fs::create_dir(&folder).unwrap();
         Folder(folder)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// A shell script. Another process writes it: a descriptor of ours that is open for writing could be inherited by a
     /// child that some other test starts just now, and then the script could not be run (ETXTBSY).
-    pub fn script(&self, name: &str, body: &str) -> PathBuf {
+    pub(crate) fn script(&self, name: &str, body: &str) -> PathBuf {
         let path = self.0.join(name);
         let write = "printf '#!/bin/sh\n%s\n' \"$1\" > \"$0\" && chmod 755 \"$0\"";
-        let status = Command::new("/bin/sh").args(["-c", write]).arg(&path).arg(body).status();
+        let status = Command::new("/bin/sh")
+            .args(["-c", write])
+            .arg(&path)
+            .arg(body)
+            .status();
         assert!(status.unwrap().success());
         path
     }

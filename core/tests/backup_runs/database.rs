@@ -52,7 +52,10 @@ async fn row_security_is_found_before_the_dump() {
     .await;
     bench.settings.database.database = "secured".to_owned();
     let error = bench.run().await.unwrap_err();
-    assert!(error.message().contains("public.rows") && error.message().contains("BYPASSRLS"), "{error}");
+    assert!(
+        error.message().contains("public.rows") && error.message().contains("BYPASSRLS"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -106,7 +109,12 @@ async fn pg_dump_goes_to_the_address_that_the_preflight_reached() {
     bench.use_dump("99.0", &format!("env > {}; {SHORT}", env.display()));
     bench.run().await.unwrap();
     let env = std::fs::read_to_string(env).unwrap();
-    for line in ["PGHOST=localhost\n", "PGHOSTADDR=127.0.0.1\n", &format!("PGPORT={port}\n"), "PGSSLMODE=verify-full\n"] {
+    for line in [
+        "PGHOST=localhost\n",
+        "PGHOSTADDR=127.0.0.1\n",
+        &format!("PGPORT={port}\n"),
+        "PGSSLMODE=verify-full\n",
+    ] {
         assert!(env.contains(line), "{line} in {env}");
     }
 }

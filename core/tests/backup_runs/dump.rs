@@ -78,7 +78,11 @@ async fn warnings_are_no_failures() {
 #[tokio::test]
 async fn a_flood_on_stderr_does_not_block_it() {
     let flood = "yes 'pg_dump: warning: again' | head -n 200000 >&2";
-    let report = Bench::with_dump(&format!("{SHORT}; {flood}")).await.run().await.unwrap();
+    let report = Bench::with_dump(&format!("{SHORT}; {flood}"))
+        .await
+        .run()
+        .await
+        .unwrap();
     assert_eq!(report.warnings.len(), 20);
 }
 
@@ -86,7 +90,10 @@ async fn a_flood_on_stderr_does_not_block_it() {
 async fn neither_password_nor_token_is_in_its_arguments_and_only_the_password_in_its_environment() {
     let mut bench = Bench::new().await;
     let (env, args) = (bench.folder.path().join("env"), bench.folder.path().join("args"));
-    bench.use_dump("99.0", &format!("env > {}; echo \"$@\" > {}; {SHORT}", env.display(), args.display()));
+    bench.use_dump(
+        "99.0",
+        &format!("env > {}; echo \"$@\" > {}; {SHORT}", env.display(), args.display()),
+    );
     bench.run().await.unwrap();
     bench.assert_no_secret(&std::fs::read_to_string(args).unwrap());
     let env = std::fs::read_to_string(env).unwrap();

@@ -80,7 +80,10 @@ async fn a_backup_is_restored_to_the_same_database() {
         let create = format!("CREATE DATABASE {database} OWNER {owner}");
         postgres.sql("postgres", &create).await.unwrap();
     }
-    postgres.sql("full_source", &format!("SET ROLE {owner}; {SEED}")).await.unwrap();
+    postgres
+        .sql("full_source", &format!("SET ROLE {owner}; {SEED}"))
+        .await
+        .unwrap();
     bench.settings.database.database = "full_source".to_owned();
     bench.settings.prefix = "nightly/".to_owned();
 
