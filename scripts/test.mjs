@@ -1,6 +1,6 @@
 // npm test: sets up, builds, checks and tests everything, and closes with `N passed, N failed, N skipped`.
 //
-// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c. A section that fails does not keep
+// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, docs. A section that fails does not keep
 // the others from running.
 
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
@@ -112,7 +112,7 @@ const SECTIONS = {
     await check('eslint', bin('eslint'), ['--max-warnings=0', '.'])
     await check('prettier', bin('prettier'), ['--check', '--log-level=warn', '.'])
     await check('types', bin('tsc'), ['--project', 'tsconfig.json'])
-    await nodeTests('rooms, licences, scripts', testFiles('scripts'))
+    await nodeTests('rooms, licences, scripts', testFiles('scripts/test'))
   },
   async rust() {
     await runner('cargo test', 'cargo', ['test', '--locked', '--workspace', '--no-fail-fast'], rustCounts)
@@ -138,6 +138,9 @@ const SECTIONS = {
       count(code === 0 ? 1 : 0, code === 0 ? 0 : 1)
     }
   },
+  async docs() {
+    await nodeTests('documents', testFiles('scripts/docs'))
+  },
 }
 
 const wanted = process.argv.slice(2)
@@ -154,7 +157,7 @@ done('everything needed is here')
 
 const names = wanted.length > 0 ? wanted : Object.keys(SECTIONS)
 try {
-  if (names.some((name) => ['js', 'functions', 'c'].includes(name))) {
+  if (names.some((name) => ['js', 'functions', 'c', 'docs'].includes(name))) {
     await build()
     await check('sandbox', 'cargo', ['build', '--locked', '-p', 'heys-sandbox'])
   }
