@@ -1,14 +1,20 @@
 //! Connecting and driving on tokio: hosts, TCP, TLS, startup, cancel; the HTTPS client.
 
 mod cancel;
+mod client;
 pub mod connect;
 mod failure;
 pub mod https;
 mod login;
+mod pool;
+mod result;
 mod stream;
 mod tls;
 mod tls_failure;
 
 pub use cancel::cancel;
+pub use client::{CancelHandle, Client};
 pub use connect::{Address, Established, PasswordProvider, Socket, connect};
 pub use failure::{io_error, io_name};
+pub use pool::{Pool, PooledClient};
+pub use result::QueryResult;

@@ -4,14 +4,17 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::connect::{Address, Socket};
 use super::failure::{closed, dns_error, io_error};
-use crate::Result;
 use crate::config::Host;
+use crate::proto::Wire;
+use crate::{Error, Result};
 
 /// A connected socket. Dropped, it closes.
 pub(super) enum Stream {
@@ -96,6 +99,70 @@ impl Stream {
             bytes = bytes.get(n..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Writes what `wire` has for the server and reads what has come for it; resolves when something was read. Reads
+    /// while it writes, so that two sides that both have much to say never wait for each other. May be dropped and
+    /// called again.
+    pub(super) async fn exchange(&mut self, wire: &mut Wire) -> Result<()> {
+        let mut write_failed: Option<Error> = None;
+        loop {
+            while write_failed.is_none() && !wire.output().is_empty() {
+                match self.try_write(wire.output()) {
+                    Ok(n) => wire.sent(n),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // What the server said before it closed is still to be read.
+                    Err(error) => write_failed = Some(io_error("write", None, error)),
+                }
+            }
+            let writes = write_failed.is_none() && !wire.output().is_empty();
+            self.ready(writes)
+                .await
+                .map_err(|error| io_error("read", None, error))?;
+            match self.try_read(wire.spare()) {
+                Ok(0) => return Err(write_failed.unwrap_or_else(closed)),
+                Ok(n) => return wire.filled(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(write_failed.unwrap_or_else(|| io_error("read", None, error))),
+            }
+        }
+    }
+
+    async fn ready(&self, writes: bool) -> io::Result<()> {
+        let interest = match writes {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
+        match self {
+            Stream::Tcp(stream) => stream.ready(interest).await,
+            Stream::Unix(stream) => stream.ready(interest).await,
+        }
+        .map(drop)
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_read(buffer),
+            Stream::Unix(stream) => stream.try_read(buffer),
+        }
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write(bytes),
+            Stream::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Whether the socket shows neither end of file nor an error nor unread bytes.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut byte = [0];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let seen = match self {
+            Stream::Tcp(stream) => recv(stream, &mut byte, flags),
+            Stream::Unix(stream) => recv(stream, &mut byte, flags),
+        };
+        matches!(seen, Err(error) if error == Errno::AGAIN || error == Errno::INTR)
     }
 
     /// Off tokio, still non-blocking.
