@@ -51,25 +51,26 @@ class Checkout {
 
 /** A waiter of query(): its task runs on the client as soon as there is one. */
 class PooledTask extends Task {
-  constructor(pool) {
+  constructor() {
     super()
     this.since = 0
-    this.waitsFor = pool
     this.queryTimeout = undefined
-    this.submittable = undefined
+    /** What to give to client.query() as it is: a Query with events, or what is no query. */
+    this.direct = undefined
+    this.isDirect = false
   }
 
   take(pool, client) {
     this.pool = pool
     this.client = client
-    if (this.submittable !== undefined) this.submit(client)
+    if (this.isDirect) this.submit(client)
     else client._enqueue(this, this.queryTimeout)
   }
 
-  /** What is no plain query (null, a Query with events) takes client.query()'s own way. */
+  /** Takes client.query()'s own way, with its errors. */
   submit(client) {
     try {
-      client.query(this.submittable, this.values, (error, results) => {
+      client.query(this.direct, this.values, (error, results) => {
         this.settle(error === null ? undefined : error, results, Boolean(error))
       })
     } catch (error) {
@@ -174,13 +175,14 @@ class Pool extends EventEmitter {
 
   query(text, values, callback) {
     if (typeof text === 'function') return this._refuseFunction(text)
-    const task = new PooledTask(this)
+    const task = new PooledTask()
     if (typeof values === 'function') {
       callback = values
       values = undefined
     }
     if (text === null || text === undefined || typeof text.submit === 'function') {
-      task.submittable = text
+      task.isDirect = true
+      task.direct = text
       task.values = values
     } else {
       task.configure(text, values, undefined)
