@@ -7,7 +7,6 @@ import {
   copyFileSync,
   cpSync,
   createWriteStream,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -164,9 +163,10 @@ export function uploadFlags(file, { bytes, sha256 }, bucket = process.env.DEPLOY
 
 /** Packs the named functions; resolves `[{name, file, bytes, sha256, flags}]`, also left in dist/functions/index.json. */
 export async function packageFunctions(names = FUNCTIONS, { fresh = true } = {}) {
-  if (fresh || !existsSync(tarball)) await makePackage({ fresh })
+  await makePackage({ fresh })
   section('Functions')
   const packed = []
+  mkdirSync(functionsFolder, { recursive: true })
   for (const name of names) {
     const folder = await step(`${name} laid out, lockfile written`, () => layOut(name))
     await step('npm ci --omit=dev and the handler, with no compiler on PATH', () => prove(folder))

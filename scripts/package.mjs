@@ -10,7 +10,8 @@ import { note, section, size, step } from './lib/say.mjs'
 import { setupOrExit } from './setup.mjs'
 
 const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
-export const dist = path.join(root, 'dist')
+/** HEYS_DIST names another folder. */
+export const dist = path.resolve(root, process.env.HEYS_DIST || 'dist')
 export const tarball = path.join(dist, `heys-db-${manifest.version}.tgz`)
 
 /** What users install: the manifest without what only development needs. */

@@ -1,6 +1,6 @@
 // npm test: sets up, builds, checks and tests everything, and closes with `N passed, N failed, N skipped`.
 //
-// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, docs. A section that fails does not keep
+// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs. A section that fails does not keep
 // the others from running.
 
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
@@ -138,6 +138,9 @@ const SECTIONS = {
       count(code === 0 ? 1 : 0, code === 0 ? 0 : 1)
     }
   },
+  async package() {
+    await nodeTests('packages', testFiles('scripts/package'))
+  },
   async docs() {
     await nodeTests('documents', testFiles('scripts/docs'))
   },
@@ -157,7 +160,7 @@ done('everything needed is here')
 
 const names = wanted.length > 0 ? wanted : Object.keys(SECTIONS)
 try {
-  if (names.some((name) => ['js', 'functions', 'c', 'docs'].includes(name))) {
+  if (names.some((name) => !['lint', 'rust'].includes(name))) {
     await build()
     await check('sandbox', 'cargo', ['build', '--locked', '-p', 'heys-sandbox'])
   }

@@ -13,7 +13,7 @@
 #   S3_BUCKET, DEPLOY_BUCKET        of the backups; of function packages above 3.5 MB
 #   PG_ROOT_CERT_FILE               the cluster's CA certificate, packed as certs/root.crt
 #   RUNTIME                         nodejs22
-#   SKIP_PACKAGING=1                takes the packages of the last run
+#   SKIP_PACKAGING=1                takes the packages of the last run; NO_BUILD=1 packs the last build
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -109,10 +109,11 @@ secrets() {
   esac
 }
 
-# A field of dist/functions/index.json.
+# A field of what packaging left in functions/index.json.
 packed() {
   node -e 'const [name, field] = process.argv.slice(1)
-    const one = require("./dist/functions/index.json").find((entry) => entry.name === name)
+    const dist = require("path").resolve(process.env.HEYS_DIST || "dist")
+    const one = require(`${dist}/functions/index.json`).find((entry) => entry.name === name)
     if (!one) throw new Error(`${name} is not packed`)
     console.log(one[field])' "$1" "$2"
 }
@@ -150,7 +151,7 @@ deploy() {
 }
 
 if [ "${SKIP_PACKAGING:-0}" != 1 ]; then
-  node scripts/package-functions.mjs "${NAMES[@]}"
+  node scripts/package-functions.mjs ${NO_BUILD:+--no-build} "${NAMES[@]}"
 fi
 echo
 if [ "$RUN" = 1 ]; then echo "# Deploying"; else echo "# Dry run: nothing is changed. --run makes these calls."; fi
