@@ -1,0 +1,13 @@
+//! The protocol machine against scripted servers.
+#![allow(clippy::unwrap_used)]
+
+mod allocator;
+mod bounds;
+mod fuzz;
+mod memory;
+mod messages;
+mod replay;
+mod session;
+mod startup;
+mod tls;
+mod xorshift;
