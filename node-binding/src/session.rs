@@ -335,9 +335,21 @@ impl Session {
                 }
             }
         };
-        self.deliver_rest(wake, &mut records);
-        if let Some(error) = end {
-            self.shut(error);
+        self.deliver_rest(&mut records);
+        match end {
+            Some(error) => self.shut(error),
+            None => self.answer(),
+        }
+    }
+
+    /// Sends what the wire machine says by itself (CopyFail, TLS's own messages).
+    fn answer(&self) {
+        if self.state.get() == State::Closed || self.corked.get() || self.backlog.get() {
+            return;
+        }
+        let waits = !self.inner.borrow_mut().wire.output().is_empty();
+        if waits {
+            self.write();
         }
     }
 
@@ -377,25 +389,25 @@ impl Session {
             }
             let record = match event {
                 Event::SinkFull => continue,
-                Event::RowDescription(body) => match wake.environment.shapes.borrow().get(&body) {
-                    Some(shape) => {
-                        let id = shape.id;
-                        inner.start(shape);
-                        Record::Shape(id)
-                    }
-                    None => {
-                        drop(guard);
-                        records.flush();
-                        let shape = new_shape(wake, &body)?;
-                        if self.state.get() == State::Closed {
-                            return Ok(());
+                Event::RowDescription(body) => {
+                    let known = wake.environment.shapes.borrow().get(&body);
+                    let shape = match known {
+                        Some(shape) => shape,
+                        None => {
+                            drop(guard);
+                            records.flush();
+                            let shape = new_shape(wake, &body)?;
+                            if self.state.get() == State::Closed {
+                                return Ok(());
+                            }
+                            guard = self.inner.borrow_mut();
+                            shape
                         }
-                        let id = shape.id;
-                        self.inner.borrow_mut().start(shape);
-                        records.push(Record::Shape(id));
-                        continue;
-                    }
-                },
+                    };
+                    let id = shape.id;
+                    guard.start(shape);
+                    Record::Shape(id)
+                }
                 Event::CommandComplete(tag) => Record::Complete(tag),
                 Event::EmptyQuery => Record::Empty,
                 Event::Error(error) => Record::Error(error),
@@ -419,7 +431,7 @@ impl Session {
     }
 
     /// The end of a wake-up: rows without their CommandComplete, and all records, go to JavaScript.
-    fn deliver_rest(&self, _wake: &Wake<'_>, records: &mut Records<'_>) {
+    fn deliver_rest(&self, records: &mut Records<'_>) {
         while self.state.get() != State::Closed {
             let done = self.inner.borrow_mut().write_rows(records);
             records.flush();
@@ -433,9 +445,10 @@ impl Session {
     pub(crate) fn deliver_first(&self, wake: &Wake<'_>) {
         let mut records = Records::new(wake, self.id);
         let result = self.deliver(wake, &mut records);
-        self.deliver_rest(wake, &mut records);
-        if let Err(error) = result {
-            self.shut(Some(error));
+        self.deliver_rest(&mut records);
+        match result {
+            Err(error) => self.shut(Some(error)),
+            Ok(()) => self.answer(),
         }
     }
 
