@@ -71,13 +71,21 @@ impl Book {
 
     pub fn acquired(&mut self, now: u64, waiter: WaiterId) {
         let newest = self.queue.keys().chain(self.answered.iter()).max();
-        assert!(newest.is_none_or(|&newest| newest < waiter), "waiter {waiter} is not new");
+        assert!(
+            newest.is_none_or(|&newest| newest < waiter),
+            "waiter {waiter} is not new"
+        );
         self.queue.insert(waiter, now);
     }
 
     pub fn cancelled(&mut self, waiter: WaiterId) {
-        let bound = self.bound.iter().find(|(_, bound)| bound.0 == waiter).map(|(&conn, _)| conn);
-        let known = self.queue.remove(&waiter).is_some() || bound.is_some_and(|conn| self.bound.remove(&conn).is_some());
+        let bound = self
+            .bound
+            .iter()
+            .find(|(_, bound)| bound.0 == waiter)
+            .map(|(&conn, _)| conn);
+        let known =
+            self.queue.remove(&waiter).is_some() || bound.is_some_and(|conn| self.bound.remove(&conn).is_some());
         assert!(known, "cancelled waiter {waiter} was not pending");
         assert!(self.answered.insert(waiter));
     }
@@ -152,7 +160,11 @@ impl Book {
                 let idle = self.entry(conn, &[Place::Idle]);
                 let (since, born) = (idle.since, idle.born);
                 let newest = self.in_place(Place::Idle).map(|(_, conn)| conn.since).max();
-                assert_eq!(newest, Some(since), "connection {conn} is not the one that went idle last");
+                assert_eq!(
+                    newest,
+                    Some(since),
+                    "connection {conn} is not the one that went idle last"
+                );
                 self.assert_young(now, conn, since, born);
                 self.put(now, conn, Place::Probing);
                 self.bind(conn);
@@ -166,8 +178,18 @@ impl Book {
                 self.saw("reset");
             }
             Action::Idle(conn) => {
-                self.entry(conn, &[Place::Free(From::Connect), Place::Free(From::Probe), Place::Free(From::Release)]);
-                assert!(self.queue.is_empty() && !self.ending, "connection {conn} idles while somebody waits");
+                self.entry(
+                    conn,
+                    &[
+                        Place::Free(From::Connect),
+                        Place::Free(From::Probe),
+                        Place::Free(From::Release),
+                    ],
+                );
+                assert!(
+                    self.queue.is_empty() && !self.ending,
+                    "connection {conn} idles while somebody waits"
+                );
                 self.put(now, conn, Place::Idle);
                 self.saw("idle");
             }
@@ -175,7 +197,10 @@ impl Book {
                 let place = self.place(conn);
                 let legal = !matches!(place, None | Some(Place::Held | Place::Closing));
                 assert!(legal, "Close of connection {conn}, which is {place:?}");
-                assert!(!self.bound.contains_key(&conn), "connection {conn} closes under its waiter");
+                assert!(
+                    !self.bound.contains_key(&conn),
+                    "connection {conn} closes under its waiter"
+                );
                 self.put(now, conn, Place::Closing);
                 self.saw(if expired { "expired" } else { "close" });
             }
@@ -188,7 +213,11 @@ impl Book {
     }
 
     fn deliver(&mut self, now: u64, waiter: WaiterId, conn: ConnId, fresh: bool) {
-        let from = [Place::Free(From::Connect), Place::Free(From::Probe), Place::Free(From::Release)];
+        let from = [
+            Place::Free(From::Connect),
+            Place::Free(From::Probe),
+            Place::Free(From::Release),
+        ];
         let place = self.place(conn);
         assert!(
             place.is_some_and(|place| from.contains(&place)),
@@ -230,11 +259,18 @@ impl Book {
         let timeout = self.options.acquire_timeout.map(|timeout| timeout.as_micros() as u64);
         match failure {
             Failure::WaitTimeout | Failure::ConnectTimeout => {
-                assert!(timeout.is_some_and(|timeout| since + timeout <= now), "waiter {waiter} timed out early");
+                assert!(
+                    timeout.is_some_and(|timeout| since + timeout <= now),
+                    "waiter {waiter} timed out early"
+                );
                 self.saw("timeout");
             }
             Failure::Connect(conn) => {
-                assert_eq!(bound.map(|(conn, _)| conn), Some(conn), "waiter {waiter} got another's connect error");
+                assert_eq!(
+                    bound.map(|(conn, _)| conn),
+                    Some(conn),
+                    "waiter {waiter} got another's connect error"
+                );
                 self.saw("connect error");
             }
             Failure::Ended => assert!(self.ending && bound.is_none(), "waiter {waiter} ended early"),
@@ -246,23 +282,38 @@ impl Book {
 
     pub fn check(&self, counts: Counts) {
         for (conn, entry) in &self.places {
-            assert!(!matches!(entry.place, Place::Free(_)), "connection {conn} is lost: {:?}", entry.place);
+            assert!(
+                !matches!(entry.place, Place::Free(_)),
+                "connection {conn} is lost: {:?}",
+                entry.place
+            );
         }
         for (conn, (waiter, _)) in &self.bound {
             let waits = matches!(self.place(*conn), Some(Place::Connecting | Place::Probing));
-            assert!(waits, "waiter {waiter} waits for connection {conn}, which is {:?}", self.place(*conn));
+            assert!(
+                waits,
+                "waiter {waiter} waits for connection {conn}, which is {:?}",
+                self.place(*conn)
+            );
         }
         let idle = self.in_place(Place::Idle).count();
         let total = self.places.len() - self.in_place(Place::Closing).count();
         let waiting = self.queue.len();
-        assert_eq!((counts.total, counts.idle, counts.waiting), (total, idle, waiting), "total, idle, waiting");
+        assert_eq!(
+            (counts.total, counts.idle, counts.waiting),
+            (total, idle, waiting),
+            "total, idle, waiting"
+        );
         if waiting > 0 && !self.ending {
             assert_eq!(idle, 0, "{waiting} wait while connections are idle");
             assert_eq!(self.places.len(), self.max, "{waiting} wait while there is room");
         }
         if self.ending {
             assert_eq!(idle, 0, "connections idle after end");
-            assert!(waiting == 0 || !self.options.end_fails_waiters, "{waiting} wait after end");
+            assert!(
+                waiting == 0 || !self.options.end_fails_waiters,
+                "{waiting} wait after end"
+            );
             assert_eq!(self.ended, self.places.is_empty(), "Ended comes when all are closed");
         }
     }
@@ -271,7 +322,10 @@ impl Book {
     pub fn check_deadlines(&self, now: u64) {
         if let Some(timeout) = self.options.acquire_timeout {
             let limit = timeout.as_micros() as u64;
-            let pending = self.queue.iter().chain(self.bound.values().map(|(waiter, since)| (waiter, since)));
+            let pending = self
+                .queue
+                .iter()
+                .chain(self.bound.values().map(|(waiter, since)| (waiter, since)));
             for (waiter, since) in pending {
                 assert!(since + limit > now, "waiter {waiter} is overdue");
             }
@@ -285,7 +339,8 @@ impl Book {
     pub fn check_over(&self) {
         assert!(self.ended, "the pool never ended");
         assert!(self.bound.is_empty(), "waiters {:?} were never answered", self.bound);
-        let forgotten = !self.queue.is_empty() && (self.options.end_fails_waiters || self.options.acquire_timeout.is_some());
+        let forgotten =
+            !self.queue.is_empty() && (self.options.end_fails_waiters || self.options.acquire_timeout.is_some());
         assert!(!forgotten, "waiters {:?} were never answered", self.queue);
     }
 
@@ -304,12 +359,20 @@ impl Book {
     /// The first waiter leaves the queue for this connection.
     fn bind(&mut self, conn: ConnId) {
         let first = self.queue.pop_first();
-        self.bound.insert(conn, first.unwrap_or_else(|| panic!("connection {conn} is for nobody")));
+        self.bound
+            .insert(conn, first.unwrap_or_else(|| panic!("connection {conn} is for nobody")));
     }
 
     fn entry(&mut self, conn: ConnId, legal: &[Place]) -> &mut Conn {
-        let entry = self.places.get_mut(&conn).unwrap_or_else(|| panic!("there is no connection {conn}"));
-        assert!(legal.contains(&entry.place), "connection {conn} is {:?}, not {legal:?}", entry.place);
+        let entry = self
+            .places
+            .get_mut(&conn)
+            .unwrap_or_else(|| panic!("there is no connection {conn}"));
+        assert!(
+            legal.contains(&entry.place),
+            "connection {conn} is {:?}, not {legal:?}",
+            entry.place
+        );
         entry
     }
 
@@ -323,10 +386,16 @@ impl Book {
     fn assert_young(&self, now: u64, conn: ConnId, since: u64, born: u64) {
         let total = self.places.len() - self.in_place(Place::Closing).count();
         if let Some(timeout) = self.options.idle_timeout.filter(|_| total > self.options.min) {
-            assert!(since + timeout.as_micros() as u64 > now, "connection {conn} was idle for too long");
+            assert!(
+                since + timeout.as_micros() as u64 > now,
+                "connection {conn} was idle for too long"
+            );
         }
         if let Some(lifetime) = self.options.max_lifetime {
-            assert!(born + lifetime.as_micros() as u64 > now, "connection {conn} is past its lifetime");
+            assert!(
+                born + lifetime.as_micros() as u64 > now,
+                "connection {conn} is past its lifetime"
+            );
         }
     }
 }

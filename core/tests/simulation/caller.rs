@@ -77,7 +77,10 @@ impl Query {
             _ => 0,
         };
         if self.failed {
-            assert!(self.completed < self.plan.statements, "query {number} failed and completed");
+            assert!(
+                self.completed < self.plan.statements,
+                "query {number} failed and completed"
+            );
         } else {
             assert_eq!(self.completed, self.plan.statements, "completions of query {number}");
             assert_eq!(self.rows, rows * self.plan.statements, "rows of query {number}");
@@ -245,7 +248,11 @@ impl World {
         self.tell(Input::Release(conn, how));
         if self.rng.chance(20) && self.book.place(conn) != Some(Place::Held) {
             let now = self.micros();
-            assert_eq!(self.pool.release(now, conn, how), Err(Misuse::NotHeld), "a second release");
+            assert_eq!(
+                self.pool.release(now, conn, how),
+                Err(Misuse::NotHeld),
+                "a second release"
+            );
             assert_eq!(self.pool.poll_action(), None);
             self.book.saw("second release");
         }
@@ -253,7 +260,10 @@ impl World {
 
     /// A caller who does not wait for its queries.
     pub fn early_release(&mut self, number: usize, checkout: u64) {
-        if let State::Holding { conn, checkout: current } = self.callers[number].state
+        if let State::Holding {
+            conn,
+            checkout: current,
+        } = self.callers[number].state
             && current == checkout
         {
             self.book.saw("early release");

@@ -62,7 +62,11 @@ struct Rows {
 impl RowSink for Rows {
     fn row(&mut self, body: &[u8]) -> SinkState {
         self.rows.push(body.to_vec());
-        if self.rows.len() < self.room { SinkState::Open } else { SinkState::Full }
+        if self.rows.len() < self.room {
+            SinkState::Open
+        } else {
+            SinkState::Full
+        }
     }
 }
 
@@ -323,7 +327,11 @@ impl World {
             Message::Error(error) => {
                 if let Some(query) = self.reading(conn) {
                     let mark = error.message().rsplit(' ').next();
-                    assert_eq!(mark, Some(format!("q{query}").as_str()), "an error reached query {query}");
+                    assert_eq!(
+                        mark,
+                        Some(format!("q{query}").as_str()),
+                        "an error reached query {query}"
+                    );
                     self.queries[query].failed = true;
                 }
             }
@@ -342,7 +350,11 @@ impl World {
         let mixed = self.saboteur.is(Sabotage::MixAnswers);
         let early = self.saboteur.is(Sabotage::ReuseBeforeCancelEnds);
         let link = self.link(conn);
-        let over = if mixed { link.flight.pop_back() } else { link.flight.pop_front() };
+        let over = if mixed {
+            link.flight.pop_back()
+        } else {
+            link.flight.pop_front()
+        };
         let over = over.expect("a ReadyForQuery that was asked for");
         assert_eq!(link.wire.in_flight(), link.flight.len(), "requests in flight");
         if early {
@@ -372,7 +384,8 @@ impl World {
         if let Some(at) = link.backlog.iter().position(|&other| other == query) {
             link.backlog.remove(at);
             self.answer(query, false);
-        } else if let (true, Some((pid, key))) = ((alone || reckless) && link.cancel.is_none(), link.wire.backend_key()) {
+        } else if let (true, Some((pid, key))) = ((alone || reckless) && link.cancel.is_none(), link.wire.backend_key())
+        {
             link.cancel = Some(self.cancels.len());
             self.link(conn).cancelling = true;
             self.cancels.push(Cancel { pid, key, query, conn });
@@ -448,7 +461,11 @@ impl World {
         let careless = self.saboteur.is(Sabotage::ReuseDirty);
         let link = self.link(conn);
         let backlog = std::mem::take(&mut link.backlog);
-        let how = if link.is_clean() || careless { Release::Reuse } else { Release::Dirty };
+        let how = if link.is_clean() || careless {
+            Release::Reuse
+        } else {
+            Release::Dirty
+        };
         for query in backlog {
             self.answer(query, false);
         }

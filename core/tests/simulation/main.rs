@@ -28,7 +28,10 @@ use world::World;
 
 fn from_env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
+    )
 }
 
 /// Runs one schedule; what it saw.
@@ -60,10 +63,12 @@ fn schedules_keep_all_invariants() {
                              HEYS_SEED={seed} cargo test -p heys-core --test simulation -- replay --nocapture"
                         );
                     };
-                    saw.into_iter().for_each(|(what, n)| *mine.entry(what).or_default() += n);
+                    saw.into_iter()
+                        .for_each(|(what, n)| *mine.entry(what).or_default() += n);
                 }
                 let mut seen = seen.lock().unwrap();
-                mine.into_iter().for_each(|(what, n)| *seen.entry(what).or_default() += n);
+                mine.into_iter()
+                    .for_each(|(what, n)| *seen.entry(what).or_default() += n);
             });
         }
     });
@@ -71,8 +76,24 @@ fn schedules_keep_all_invariants() {
     println!("{} schedules: {seen:?}", end - first);
     if end - first >= 1_000 {
         let wanted = [
-            "answer", "cancel hit", "close", "connect", "connect error", "cut", "deliver", "early release", "expired",
-            "give up", "idle", "lost", "probe", "query failed", "query timeout", "reset", "second release", "suspend",
+            "answer",
+            "cancel hit",
+            "close",
+            "connect",
+            "connect error",
+            "cut",
+            "deliver",
+            "early release",
+            "expired",
+            "give up",
+            "idle",
+            "lost",
+            "probe",
+            "query failed",
+            "query timeout",
+            "reset",
+            "second release",
+            "suspend",
             "timeout",
         ];
         for what in wanted {
@@ -107,7 +128,9 @@ fn every_sabotage_is_seen() {
         .into_iter()
         .filter(|&sabotage| {
             let caught = (0..500).find(|&seed| catch_unwind(|| run(seed, sabotage, false)).is_err());
-            caught.inspect(|seed| println!("{sabotage:?} is seen by schedule {seed}")).is_none()
+            caught
+                .inspect(|seed| println!("{sabotage:?} is seen by schedule {seed}"))
+                .is_none()
         })
         .collect();
     drop(std::panic::take_hook());

@@ -134,7 +134,10 @@ impl Backend {
         let head = usize::from(self.started);
         let length = self.input.get(head..head + 4)?;
         let length = u32::from_be_bytes(length.try_into().unwrap()) as usize + head;
-        assert!(length >= head + 4 && length < 1 << 20, "a frontend message of {length} bytes");
+        assert!(
+            length >= head + 4 && length < 1 << 20,
+            "a frontend message of {length} bytes"
+        );
         if self.input.len() < length {
             return None;
         }
@@ -169,7 +172,9 @@ impl Backend {
                 self.run(first, false, rest, out);
             }
             b'P' => {
-                let [name, text] = texts(body)[..2] else { panic!("Parse") };
+                let [name, text] = texts(body)[..2] else {
+                    panic!("Parse")
+                };
                 self.prepared.insert(name.to_owned(), text.to_owned());
                 message(out, b'1', &[]);
             }
@@ -333,7 +338,11 @@ fn is_utility(verb: &str) -> bool {
 fn describe_unless_utility(verb: &str, out: &mut Vec<u8>) {
     if !is_utility(verb) {
         // Int16 columns; String name, Int32 table, Int16 column, Int32 type (text), Int16 size, Int32 modifier, Int16 format.
-        message(out, b'T', b"\0\x01id\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0");
+        message(
+            out,
+            b'T',
+            b"\0\x01id\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0",
+        );
     }
 }
 

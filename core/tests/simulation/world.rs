@@ -269,7 +269,10 @@ impl World {
             assert!(query.answered, "query {number} was never answered");
         }
         for (number, caller) in self.callers.iter().enumerate() {
-            let over = caller.is_done() || caller.waiter().is_some_and(|waiter| self.book.is_pending_for_ever(waiter));
+            let over = caller.is_done()
+                || caller
+                    .waiter()
+                    .is_some_and(|waiter| self.book.is_pending_for_ever(waiter));
             assert!(over, "caller {number} is left in {caller:?}");
         }
     }
@@ -293,7 +296,11 @@ impl World {
         };
         let deadline = deadline.as_micros() as u64;
         if self.tick_at.is_none_or(|at| at > deadline) {
-            let late = if self.faults.late_ticks { self.rng.range(0, 4_000) } else { 0 };
+            let late = if self.faults.late_ticks {
+                self.rng.range(0, 4_000)
+            } else {
+                0
+            };
             self.tick_at = Some(deadline);
             self.at(deadline.max(self.now) + late, Event::Tick);
         }
@@ -347,7 +354,10 @@ impl World {
                 self.tick_at = None;
                 self.tell(Input::Tick);
                 let now = self.micros();
-                assert!(self.pool.next_deadline().is_none_or(|next| next > now), "a tick left its deadline");
+                assert!(
+                    self.pool.next_deadline().is_none_or(|next| next > now),
+                    "a tick left its deadline"
+                );
                 self.book.check_deadlines(self.now);
             }
             Event::Probed(conn) => self.probe(conn),
@@ -473,7 +483,11 @@ impl World {
     /// Opens a socket for a connection; how it will fare is decided here.
     pub fn open(&mut self, conn: ConnId) -> usize {
         let sock = self.socks.len();
-        let mut greeting = if self.rng.chance(20) { Greeting::Password } else { Greeting::Trust };
+        let mut greeting = if self.rng.chance(20) {
+            Greeting::Password
+        } else {
+            Greeting::Trust
+        };
         if self.rng.chance(self.faults.too_many) {
             greeting = Greeting::TooManyConnections;
         }
@@ -482,7 +496,11 @@ impl World {
         if self.rng.chance(self.faults.cut) {
             let bytes = if self.rng.chance(50) { 200 } else { 1500 };
             let bytes = Some(self.rng.range(0, bytes) as usize);
-            if self.rng.chance(50) { up_left = bytes } else { down_left = bytes }
+            if self.rng.chance(50) {
+                up_left = bytes
+            } else {
+                down_left = bytes
+            }
             silent = self.rng.chance(15);
         }
         self.socks.push(Sock {
@@ -626,7 +644,10 @@ impl World {
         let intended = cancel.query;
         let mut out = Vec::new();
         if let Some(hit) = self.socks[sock].backend.cancel(&mut out) {
-            assert_eq!(hit as usize, intended, "the cancel for query {intended} hit query {hit}");
+            assert_eq!(
+                hit as usize, intended,
+                "the cancel for query {intended} hit query {hit}"
+            );
             self.book.saw("cancel hit");
         }
         self.send_down(sock, &out);
