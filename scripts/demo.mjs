@@ -154,7 +154,7 @@ async function load() {
 async function connectSuperuser() {
   const { user, password } = sandbox.pg.roles.superuser
   const { host, port, database } = sandbox.pg
-  const ssl = sandbox.pg.ssl && { ca: readFileSync(sandbox.pg.certificates.caPath ?? sandbox.pg.caPath) }
+  const ssl = sandbox.pg.ssl && { ca: readFileSync(sandbox.pg.caPath) }
   const client = new heys.Client({ host, port, database, user, password, ssl })
   await client.connect()
   return client

@@ -106,7 +106,7 @@ const SECTIONS = {
     await check(
       'rustdoc',
       'cargo',
-      ['doc', '--locked', '--workspace', '--no-deps', '--document-private-items'],
+      ['doc', '--locked', '--workspace', '--no-deps'],
       rustdoc,
     )
     await check('eslint', bin('eslint'), ['--max-warnings=0', '.'])
