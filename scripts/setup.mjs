@@ -41,18 +41,19 @@ function hasPgcrypto() {
   )
 }
 
-/** Debian package → is what we need from it there already? */
+/** Debian packages → is what we need from them there already? */
 const PACKAGES = {
   postgresql: () => postgresBin() !== undefined && hasPgcrypto(),
   'build-essential': () => onPath('cc') && onPath('make'),
   // perl-base alone lacks the modules that OpenSSL's Configure uses.
   perl: async () => (await run('perl', ['-MIPC::Cmd', '-MFindBin', '-e', '1'], { print: false })).code === 0,
-  valgrind: () => onPath('valgrind'),
+  // It cannot start where the C library's symbols are missing.
+  'valgrind libc6-dbg': async () => (await run('valgrind', ['--quiet', 'true'], { print: false })).code === 0,
 }
 
 async function missingPackages() {
   const missing = []
-  for (const [name, present] of Object.entries(PACKAGES)) if (!(await present())) missing.push(name)
+  for (const [name, present] of Object.entries(PACKAGES)) if (!(await present())) missing.push(...name.split(' '))
   return missing
 }
 
