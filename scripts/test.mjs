@@ -103,12 +103,7 @@ const SECTIONS = {
     await check('cargo fmt', 'cargo', ['fmt', '--all', '--check'])
     await check('clippy', 'cargo', ['clippy', '--locked', '--workspace', '--all-targets', '--', '-D', 'warnings'])
     const rustdoc = { env: { RUSTDOCFLAGS: '-D warnings' } }
-    await check(
-      'rustdoc',
-      'cargo',
-      ['doc', '--locked', '--workspace', '--no-deps'],
-      rustdoc,
-    )
+    await check('rustdoc', 'cargo', ['doc', '--locked', '--workspace', '--no-deps'], rustdoc)
     await check('eslint', bin('eslint'), ['--max-warnings=0', '.'])
     await check('prettier', bin('prettier'), ['--check', '--log-level=warn', '.'])
     await check('types', bin('tsc'), ['--project', 'tsconfig.json'])
