@@ -418,11 +418,21 @@ fn terminate_is_the_last_word() {
 fn messages_out_of_turn_end_the_session() {
     let with_columns = |rest: &[Vec<u8>]| [columns(&[("a", 23), ("b", 23)]), rest.concat()].concat();
     type Case = (&'static str, fn() -> Wire, Vec<u8>);
-    let cases: [Case; 14] = [
+    let two = || {
+        let mut wire = query();
+        wire.query("SELECT 2").unwrap();
+        wire
+    };
+    let cases: [Case; 15] = [
         ("ready without a request", open, ready(b'I')),
         ("a tag without a request", open, complete("SELECT 0")),
         ("a description without a request", open, columns(&[])),
         ("a row without a result", query, row(&[])),
+        (
+            "a row of the request before",
+            two,
+            with_columns(&[ready(b'I'), row(&[None, None])]),
+        ),
         (
             "a row after its result",
             query,

@@ -374,6 +374,23 @@ fn a_server_cannot_fall_back_to_a_weaker_method() {
 }
 
 #[test]
+fn a_server_that_asks_again_before_the_answer_is_refused() {
+    for first in [authentication(3, b""), ScramServer::default().offer()] {
+        for second in [
+            authentication(0, b""),
+            authentication(3, b""),
+            authentication(5, b"salt"),
+        ] {
+            let mut wire = begun();
+            give(&mut wire, &[first.as_slice(), &second].concat());
+            let transcript = &mut Transcript::default();
+            assert!(wire.poll_event(transcript).unwrap().is_some());
+            assert!(wire.poll_event(transcript).is_err());
+        }
+    }
+}
+
+#[test]
 fn too_many_iterations_are_refused_before_they_are_done() {
     let cases = [(10_000, 10_001), (10_000, u32::MAX), (0, 100_001), (10_000, 0)];
     for (scram_max_iterations, iterations) in cases {
