@@ -6,7 +6,7 @@ use heys_core::pool::{Action, ConnId, Counts, Failure, PoolOptions, WaiterId};
 
 /// Where a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     Connecting,
     Probing,
     Held,
@@ -19,7 +19,7 @@ pub enum Place {
 
 /// Where a free connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub(crate) enum From {
     Connect,
     Probe,
     Bad,
@@ -27,7 +27,7 @@ pub enum From {
     Dirty,
 }
 
-pub struct Book {
+pub(crate) struct Book {
     max: usize,
     options: PoolOptions,
     places: BTreeMap<ConnId, Conn>,
@@ -37,12 +37,12 @@ pub struct Book {
     bound: BTreeMap<ConnId, (WaiterId, u64)>,
     answered: BTreeSet<WaiterId>,
     ending: bool,
-    pub ended: bool,
+    pub(crate) ended: bool,
     /// What this schedule has seen, for the proof that schedules see everything.
-    pub seen: BTreeMap<&'static str, u64>,
+    pub(crate) seen: BTreeMap<&'static str, u64>,
 }
 
-pub struct Conn {
+pub(crate) struct Conn {
     place: Place,
     /// When it came there.
     since: u64,
@@ -53,7 +53,7 @@ pub struct Conn {
 }
 
 impl Book {
-    pub fn new(options: &PoolOptions) -> Book {
+    pub(crate) fn new(options: &PoolOptions) -> Book {
         Book {
             max: options.max,
             options: options.clone(),
@@ -69,7 +69,7 @@ impl Book {
 
     // ---- what the machine is told
 
-    pub fn acquired(&mut self, now: u64, waiter: WaiterId) {
+    pub(crate) fn acquired(&mut self, now: u64, waiter: WaiterId) {
         let newest = self.queue.keys().chain(self.answered.iter()).max();
         assert!(
             newest.is_none_or(|&newest| newest < waiter),
@@ -78,7 +78,7 @@ impl Book {
         self.queue.insert(waiter, now);
     }
 
-    pub fn cancelled(&mut self, waiter: WaiterId) {
+    pub(crate) fn cancelled(&mut self, waiter: WaiterId) {
         let bound = self
             .bound
             .iter()
@@ -91,7 +91,7 @@ impl Book {
     }
 
     /// The machine hears that `conn` left `place`; false when the news crossed a Close.
-    pub fn free(&mut self, conn: ConnId, place: Place, from: From) -> bool {
+    pub(crate) fn free(&mut self, conn: ConnId, place: Place, from: From) -> bool {
         let Some(entry) = self.places.get_mut(&conn) else {
             return false;
         };
@@ -102,7 +102,7 @@ impl Book {
         is_there
     }
 
-    pub fn connected(&mut self, now: u64, conn: ConnId) {
+    pub(crate) fn connected(&mut self, now: u64, conn: ConnId) {
         if self.free(conn, Place::Connecting, From::Connect)
             && let Some(entry) = self.places.get_mut(&conn)
         {
@@ -111,7 +111,7 @@ impl Book {
     }
 
     /// The machine hears that the connection is bad; its waiter returns to its place.
-    pub fn unhealthy(&mut self, conn: ConnId) {
+    pub(crate) fn unhealthy(&mut self, conn: ConnId) {
         if self.free(conn, Place::Probing, From::Bad)
             && let Some((waiter, since)) = self.bound.remove(&conn)
         {
@@ -120,22 +120,22 @@ impl Book {
     }
 
     /// The slot is free.
-    pub fn gone(&mut self, conn: ConnId) {
+    pub(crate) fn gone(&mut self, conn: ConnId) {
         self.places.remove(&conn);
     }
 
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.ending = true;
     }
 
-    pub fn place(&self, conn: ConnId) -> Option<Place> {
+    pub(crate) fn place(&self, conn: ConnId) -> Option<Place> {
         self.places.get(&conn).map(|conn| conn.place)
     }
 
     // ---- what the machine answers
 
     /// Checks one action. `now` is the time of the input that caused it.
-    pub fn action(&mut self, now: u64, action: Action) {
+    pub(crate) fn action(&mut self, now: u64, action: Action) {
         match action {
             Action::Connect(conn) => {
                 assert!(!self.ending, "Connect({conn}) after end");
@@ -280,7 +280,7 @@ impl Book {
 
     // ---- after every step
 
-    pub fn check(&self, counts: Counts) {
+    pub(crate) fn check(&self, counts: Counts) {
         for (conn, entry) in &self.places {
             assert!(
                 !matches!(entry.place, Place::Free(_)),
@@ -319,7 +319,7 @@ impl Book {
     }
 
     /// After a tick: nothing is overdue.
-    pub fn check_deadlines(&self, now: u64) {
+    pub(crate) fn check_deadlines(&self, now: u64) {
         if let Some(timeout) = self.options.acquire_timeout {
             let limit = timeout.as_micros() as u64;
             let pending = self
@@ -336,7 +336,7 @@ impl Book {
     }
 
     /// At the end of a schedule: all answered, all closed.
-    pub fn check_over(&self) {
+    pub(crate) fn check_over(&self) {
         assert!(self.ended, "the pool never ended");
         assert!(self.bound.is_empty(), "waiters {:?} were never answered", self.bound);
         let forgotten =
@@ -344,15 +344,15 @@ impl Book {
         assert!(!forgotten, "waiters {:?} were never answered", self.queue);
     }
 
-    pub fn is_pending_for_ever(&self, waiter: WaiterId) -> bool {
+    pub(crate) fn is_pending_for_ever(&self, waiter: WaiterId) -> bool {
         self.ended && self.queue.contains_key(&waiter)
     }
 
-    pub fn in_place(&self, place: Place) -> impl Iterator<Item = (&ConnId, &Conn)> {
+    pub(crate) fn in_place(&self, place: Place) -> impl Iterator<Item = (&ConnId, &Conn)> {
         self.places.iter().filter(move |(_, conn)| conn.place == place)
     }
 
-    pub fn saw(&mut self, what: &'static str) {
+    pub(crate) fn saw(&mut self, what: &'static str) {
         *self.seen.entry(what).or_default() += 1;
     }
 

@@ -8,7 +8,7 @@ use crate::trace;
 use crate::world::{Event, Input, Micros, World};
 
 #[derive(Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     state: State,
     checkouts_left: u64,
     queries_left: u64,
@@ -24,30 +24,30 @@ enum State {
     Done,
 }
 
-pub struct Query {
-    pub plan: Plan,
-    pub conn: ConnId,
+pub(crate) struct Query {
+    pub(crate) plan: Plan,
+    pub(crate) conn: ConnId,
     caller: usize,
     checkout: u64,
     /// The caller has its answer.
-    pub answered: bool,
-    pub rows: usize,
-    pub completed: usize,
-    pub failed: bool,
+    pub(crate) answered: bool,
+    pub(crate) rows: usize,
+    pub(crate) completed: usize,
+    pub(crate) failed: bool,
 }
 
 /// What a query asks for.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    pub verb: &'static str,
-    pub micros: Micros,
+pub(crate) struct Plan {
+    pub(crate) verb: &'static str,
+    pub(crate) micros: Micros,
     /// More than one: a simple Query with several.
-    pub statements: usize,
-    pub extended: bool,
+    pub(crate) statements: usize,
+    pub(crate) extended: bool,
 }
 
 impl Caller {
-    pub fn new(checkouts: u64) -> Caller {
+    pub(crate) fn new(checkouts: u64) -> Caller {
         Caller {
             state: State::Away,
             checkouts_left: checkouts,
@@ -56,11 +56,11 @@ impl Caller {
         }
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    pub fn waiter(&self) -> Option<WaiterId> {
+    pub(crate) fn waiter(&self) -> Option<WaiterId> {
         match self.state {
             State::Waiting(waiter) => Some(waiter),
             _ => None,
@@ -70,7 +70,7 @@ impl Caller {
 
 impl Query {
     /// At its ReadyForQuery a query has all of its answer, or an error.
-    pub fn check_whole(&self, number: usize) {
+    pub(crate) fn check_whole(&self, number: usize) {
         let rows = match self.plan.verb {
             "echo" | "big" => 1,
             "rows" => 3,
@@ -89,10 +89,12 @@ impl Query {
 }
 
 impl World {
-    pub fn caller_step(&mut self, number: usize) {
+    pub(crate) fn caller_step(&mut self, number: usize) {
         match self.callers[number].state {
             State::Away if self.callers[number].checkouts_left == 0 => self.callers[number].state = State::Done,
             State::Away => self.acquire(number),
+            // A step that was meant for a checkout released early.
+            State::Holding { .. } if self.callers[number].outstanding > 0 => {}
             State::Holding { conn, .. } if self.callers[number].queries_left == 0 => self.release(number, conn),
             State::Holding { conn, checkout } => self.ask(number, conn, checkout),
             State::Waiting(_) | State::Done => {}
@@ -121,7 +123,7 @@ impl World {
         }
     }
 
-    pub fn give_up(&mut self, number: usize, waiter: WaiterId) {
+    pub(crate) fn give_up(&mut self, number: usize, waiter: WaiterId) {
         let now = self.micros();
         let pending = self.callers[number].state == State::Waiting(waiter);
         assert_eq!(self.pool.cancel(now, waiter), pending, "cancel of waiter {waiter}");
@@ -135,7 +137,7 @@ impl World {
     }
 
     /// The pool's answer: a connection.
-    pub fn delivered(&mut self, waiter: WaiterId, conn: ConnId) {
+    pub(crate) fn delivered(&mut self, waiter: WaiterId, conn: ConnId) {
         let number = self.waiting.remove(&waiter).expect("a caller who waits");
         self.checkouts += 1;
         let checkout = self.checkouts;
@@ -152,7 +154,7 @@ impl World {
     }
 
     /// The pool's answer: none.
-    pub fn caller_failed(&mut self, waiter: WaiterId) {
+    pub(crate) fn caller_failed(&mut self, waiter: WaiterId) {
         let number = self.waiting.remove(&waiter).expect("a caller who waits");
         self.go_away(number);
     }
@@ -217,7 +219,7 @@ impl World {
     }
 
     /// The caller of a query gets its answer, once; a timed-out query has had it when its own comes.
-    pub fn answer(&mut self, query: usize, whole: bool) {
+    pub(crate) fn answer(&mut self, query: usize, whole: bool) {
         let entry = &mut self.queries[query];
         if entry.answered {
             return;
@@ -259,7 +261,7 @@ impl World {
     }
 
     /// A caller who does not wait for its queries.
-    pub fn early_release(&mut self, number: usize, checkout: u64) {
+    pub(crate) fn early_release(&mut self, number: usize, checkout: u64) {
         if let State::Holding {
             conn,
             checkout: current,

@@ -14,8 +14,8 @@ use crate::trace;
 use crate::world::{Event, Input, World};
 
 /// One connection of the pool.
-pub struct Link {
-    pub sock: usize,
+pub(crate) struct Link {
+    pub(crate) sock: usize,
     wire: Wire,
     phase: Phase,
     /// Queries on the wire, oldest first; `None`: the driver's own ROLLBACK.
@@ -44,11 +44,11 @@ enum Phase {
 }
 
 /// One cancel connection.
-pub struct Cancel {
-    pub pid: i32,
-    pub key: i32,
+pub(crate) struct Cancel {
+    pub(crate) pid: i32,
+    pub(crate) key: i32,
     /// Which query it means.
-    pub query: usize,
+    pub(crate) query: usize,
     conn: ConnId,
 }
 
@@ -81,7 +81,7 @@ impl Link {
 }
 
 impl World {
-    pub fn act(&mut self, action: Action) {
+    pub(crate) fn act(&mut self, action: Action) {
         match action {
             Action::Connect(conn) => self.connect(conn),
             Action::Probe(conn) => {
@@ -142,7 +142,7 @@ impl World {
         self.links.insert(conn, link);
     }
 
-    pub fn opened(&mut self, sock: usize) {
+    pub(crate) fn opened(&mut self, sock: usize) {
         let Some((conn, link)) = self.link_of(sock) else {
             return;
         };
@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    pub fn refused(&mut self, sock: usize) {
+    pub(crate) fn refused(&mut self, sock: usize) {
         if let Some((conn, link)) = self.link_of(sock)
             && link.phase == Phase::Opening
         {
@@ -171,7 +171,7 @@ impl World {
 
     // ---- probing
 
-    pub fn probe(&mut self, conn: ConnId) {
+    pub(crate) fn probe(&mut self, conn: ConnId) {
         let healthy = self.is_healthy(conn);
         self.tell(Input::Probed(conn, healthy));
     }
@@ -186,7 +186,7 @@ impl World {
     // ---- queries
 
     /// Sends a query, or keeps it back while a cancel is under way.
-    pub fn submit(&mut self, conn: ConnId, query: usize) {
+    pub(crate) fn submit(&mut self, conn: ConnId, query: usize) {
         let link = self.link(conn);
         if link.phase != Phase::Open {
             self.answer(query, false);
@@ -242,7 +242,7 @@ impl World {
         self.send_up(sock, &bytes);
     }
 
-    pub fn readable(&mut self, sock: usize) {
+    pub(crate) fn readable(&mut self, sock: usize) {
         let unread = std::mem::take(&mut self.socks[sock].unread);
         let eof = self.socks[sock].eof;
         let room = self.rng.range(1, 4) as usize;
@@ -371,7 +371,7 @@ impl World {
     // ---- cancelling
 
     /// The caller is told at once; the server is asked to stop, where only this query can be hit.
-    pub fn query_timeout(&mut self, query: usize) {
+    pub(crate) fn query_timeout(&mut self, query: usize) {
         let conn = self.queries[query].conn;
         if self.queries[query].answered {
             return;
@@ -380,14 +380,15 @@ impl World {
         let link = self.link(conn);
         let alone = link.flight.front() == Some(&Some(query)) && link.flight.len() == 1;
         let reckless = self.saboteur.is(Sabotage::CancelPipelined);
+        let next = self.cancels.len();
         let link = self.link(conn);
         if let Some(at) = link.backlog.iter().position(|&other| other == query) {
             link.backlog.remove(at);
             self.answer(query, false);
         } else if let (true, Some((pid, key))) = ((alone || reckless) && link.cancel.is_none(), link.wire.backend_key())
         {
-            link.cancel = Some(self.cancels.len());
-            self.link(conn).cancelling = true;
+            link.cancel = Some(next);
+            link.cancelling = true;
             self.cancels.push(Cancel { pid, key, query, conn });
             self.answer(query, false);
             self.send_cancel();
@@ -427,7 +428,7 @@ impl World {
     }
 
     /// The cancel connection has ended; only a clean end says that nothing is under way any more.
-    pub fn cancel_done(&mut self, cancel: usize, clean: bool) {
+    pub(crate) fn cancel_done(&mut self, cancel: usize, clean: bool) {
         let conn = self.cancels[cancel].conn;
         let Some(link) = self.links.get_mut(&conn) else {
             return;
@@ -457,7 +458,7 @@ impl World {
     // ---- giving back
 
     /// How the driver gives a connection back for its caller.
-    pub fn judge(&mut self, conn: ConnId) -> Release {
+    pub(crate) fn judge(&mut self, conn: ConnId) -> Release {
         let careless = self.saboteur.is(Sabotage::ReuseDirty);
         let link = self.link(conn);
         let backlog = std::mem::take(&mut link.backlog);
@@ -558,7 +559,7 @@ impl World {
     }
 
     /// Closes the socket of a connection whose Terminate was sent.
-    pub fn destroy(&mut self, conn: ConnId) {
+    pub(crate) fn destroy(&mut self, conn: ConnId) {
         let Some(link) = self.links.get_mut(&conn) else {
             return;
         };

@@ -3,7 +3,7 @@
 use heys_core::pool::{Action, ConnId, Pool};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sabotage {
+pub(crate) enum Sabotage {
     None,
     // In the machine.
     /// A waiter's failure is not told.
@@ -36,7 +36,7 @@ pub enum Sabotage {
 }
 
 impl Sabotage {
-    pub const ALL: [Sabotage; 13] = [
+    pub(crate) const ALL: [Sabotage; 13] = [
         Sabotage::ForgetFail,
         Sabotage::ForgetDeliver,
         Sabotage::RepeatDeliver,
@@ -54,7 +54,7 @@ impl Sabotage {
 }
 
 /// Stands between the machine and its driver.
-pub struct Saboteur {
+pub(crate) struct Saboteur {
     sabotage: Sabotage,
     /// Chances to let pass first.
     patience: u64,
@@ -62,7 +62,7 @@ pub struct Saboteur {
 }
 
 impl Saboteur {
-    pub fn new(sabotage: Sabotage, patience: u64) -> Saboteur {
+    pub(crate) fn new(sabotage: Sabotage, patience: u64) -> Saboteur {
         Saboteur {
             sabotage,
             patience,
@@ -70,7 +70,7 @@ impl Saboteur {
         }
     }
 
-    pub fn is(&self, sabotage: Sabotage) -> bool {
+    pub(crate) fn is(&self, sabotage: Sabotage) -> bool {
         self.sabotage == sabotage
     }
 
@@ -87,11 +87,11 @@ impl Saboteur {
         true
     }
 
-    pub fn forgets_closed(&mut self) -> bool {
+    pub(crate) fn forgets_closed(&mut self) -> bool {
         self.strikes(Sabotage::ForgetClosed)
     }
 
-    pub fn next_action(&mut self, pool: &mut Pool, busy: impl Fn() -> Option<ConnId>) -> Option<Action> {
+    pub(crate) fn next_action(&mut self, pool: &mut Pool, busy: impl Fn() -> Option<ConnId>) -> Option<Action> {
         if let Some(repeat) = self.repeat.take() {
             return Some(repeat);
         }

@@ -6,9 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 
 /// One server process.
-pub struct Backend {
-    pub pid: i32,
-    pub key: i32,
+pub(crate) struct Backend {
+    pub(crate) pid: i32,
+    pub(crate) key: i32,
     /// Asks for a password, refuses at startup, …: how it greets.
     greeting: Greeting,
     input: Vec<u8>,
@@ -23,11 +23,11 @@ pub struct Backend {
     portal: String,
     /// Which statement runs, or ran last.
     serial: u64,
-    pub gone: bool,
+    pub(crate) gone: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Greeting {
+pub(crate) enum Greeting {
     Trust,
     Password,
     TooManyConnections,
@@ -48,7 +48,7 @@ struct Statement {
 }
 
 /// What a backend does next.
-pub enum Next {
+pub(crate) enum Next {
     /// Nothing before more bytes come.
     Wait,
     /// Runs a statement; call `finish` with the number after so many microseconds.
@@ -58,7 +58,7 @@ pub enum Next {
 }
 
 impl Backend {
-    pub fn new(pid: i32, key: i32, greeting: Greeting) -> Backend {
+    pub(crate) fn new(pid: i32, key: i32, greeting: Greeting) -> Backend {
         Backend {
             pid,
             key,
@@ -76,12 +76,12 @@ impl Backend {
         }
     }
 
-    pub fn receive(&mut self, bytes: &[u8]) {
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
     }
 
     /// Works through the messages until it must wait.
-    pub fn advance(&mut self, out: &mut Vec<u8>) -> Next {
+    pub(crate) fn advance(&mut self, out: &mut Vec<u8>) -> Next {
         while self.running.is_none() && !self.gone {
             let Some((tag, body)) = self.message() else {
                 return Next::Wait;
@@ -100,7 +100,7 @@ impl Backend {
     }
 
     /// The statement `serial` has run its time (unless it was cancelled).
-    pub fn finish(&mut self, serial: u64, out: &mut Vec<u8>) {
+    pub(crate) fn finish(&mut self, serial: u64, out: &mut Vec<u8>) {
         if self.serial == serial
             && let Some(running) = self.running.take()
         {
@@ -110,7 +110,7 @@ impl Backend {
     }
 
     /// Cancels what runs now; the id of the statement that was hit.
-    pub fn cancel(&mut self, out: &mut Vec<u8>) -> Option<u64> {
+    pub(crate) fn cancel(&mut self, out: &mut Vec<u8>) -> Option<u64> {
         let running = self.running.take()?;
         self.serial += 1;
         let id = running.statement.id;
@@ -118,14 +118,18 @@ impl Backend {
         Some(id)
     }
 
-    /// The server shuts this session down.
-    pub fn shut_down(&mut self, out: &mut Vec<u8>) {
+    /// The server shuts this session down, if it has begun.
+    pub(crate) fn shut_down(&mut self, out: &mut Vec<u8>) {
+        if !self.welcomed || self.gone {
+            return;
+        }
         error(out, "FATAL", "57P01", "terminating connection");
+        self.running = None;
         self.gone = true;
     }
 
     /// Past its startup and running nothing.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.welcomed && self.running.is_none() && !self.gone
     }
 
@@ -209,7 +213,7 @@ impl Backend {
             return self.fail(true, "26000", "no such prepared statement", out);
         };
         let mut at = names[0].len() + names[1].len() + 2;
-        let mut int16 = |at: &mut usize| {
+        let int16 = |at: &mut usize| {
             *at += 2;
             u16::from_be_bytes([body[*at - 2], body[*at - 1]]) as usize
         };
@@ -320,7 +324,7 @@ fn error(out: &mut Vec<u8>, severity: &str, code: &str, text: &str) {
 }
 
 /// A notice, which may come at any time between messages.
-pub fn notice(out: &mut Vec<u8>) {
+pub(crate) fn notice(out: &mut Vec<u8>) {
     message(out, b'N', b"SNOTICE\0VNOTICE\0C00000\0Mnever mind\0\0");
 }
 

@@ -14,11 +14,11 @@ use crate::sabotage::{Sabotage, Saboteur};
 use crate::server::{self, Backend, Greeting, Next};
 
 /// Microseconds.
-pub type Micros = u64;
+pub(crate) type Micros = u64;
 
 /// What happens in a schedule. Numbers are those of sockets, cancels, queries and callers.
 #[derive(Debug)]
-pub enum Event {
+pub(crate) enum Event {
     // The network and the server; these go on while the client process is suspended.
     Accept(usize),
     ToServer(usize, Vec<u8>),
@@ -65,7 +65,7 @@ impl Event {
 
 /// What the pool machine is told.
 #[derive(Debug, Clone, Copy)]
-pub enum Input {
+pub(crate) enum Input {
     Connected(ConnId),
     ConnectFailed(ConnId),
     Probed(ConnId, bool),
@@ -78,14 +78,14 @@ pub enum Input {
 }
 
 /// One TCP connection and the server process at its other end.
-pub struct Sock {
-    pub conn: ConnId,
-    pub backend: Backend,
+pub(crate) struct Sock {
+    pub(crate) conn: ConnId,
+    pub(crate) backend: Backend,
     /// What has arrived at the client and was not read.
-    pub unread: Vec<u8>,
-    pub eof: bool,
+    pub(crate) unread: Vec<u8>,
+    pub(crate) eof: bool,
     /// The client has it open (or opening).
-    pub open: bool,
+    pub(crate) open: bool,
     server_open: bool,
     client_gone: bool,
     /// When the last byte on its way arrives.
@@ -102,44 +102,44 @@ pub struct Sock {
 
 /// How bad this schedule is, in percent where not said otherwise.
 #[derive(Debug, Clone, Default)]
-pub struct Faults {
-    pub refuse: u64,
-    pub hang: u64,
-    pub too_many: u64,
-    pub cut: u64,
-    pub shut_down: u64,
-    pub early_release: u64,
-    pub give_up: u64,
-    pub query_timeout: Option<Micros>,
-    pub late_ticks: bool,
+pub(crate) struct Faults {
+    pub(crate) refuse: u64,
+    pub(crate) hang: u64,
+    pub(crate) too_many: u64,
+    pub(crate) cut: u64,
+    pub(crate) shut_down: u64,
+    pub(crate) early_release: u64,
+    pub(crate) give_up: u64,
+    pub(crate) query_timeout: Option<Micros>,
+    pub(crate) late_ticks: bool,
     /// Of a packet, at most.
-    pub delay: Micros,
+    pub(crate) delay: Micros,
 }
 
-pub struct World {
-    pub rng: Rng,
-    pub now: Micros,
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) now: Micros,
     heap: BinaryHeap<Scheduled>,
     scheduled: u64,
     tick_at: Option<Micros>,
     suspended_until: Micros,
-    pub pool: Pool,
-    pub book: Book,
-    pub options: PoolOptions,
-    pub faults: Faults,
+    pub(crate) pool: Pool,
+    pub(crate) book: Book,
+    pub(crate) options: PoolOptions,
+    pub(crate) faults: Faults,
     /// Answers of the driver to actions, given once all actions are taken.
-    pub soon: VecDeque<Input>,
-    pub links: BTreeMap<ConnId, Link>,
-    pub socks: Vec<Sock>,
-    pub cancels: Vec<Cancel>,
-    pub callers: Vec<Caller>,
-    pub waiting: BTreeMap<WaiterId, usize>,
-    pub queries: Vec<Query>,
-    pub checkouts: u64,
-    pub saboteur: Saboteur,
+    pub(crate) soon: VecDeque<Input>,
+    pub(crate) links: BTreeMap<ConnId, Link>,
+    pub(crate) socks: Vec<Sock>,
+    pub(crate) cancels: Vec<Cancel>,
+    pub(crate) callers: Vec<Caller>,
+    pub(crate) waiting: BTreeMap<WaiterId, usize>,
+    pub(crate) queries: Vec<Query>,
+    pub(crate) checkouts: u64,
+    pub(crate) saboteur: Saboteur,
     /// Actions are being handled.
-    pub draining: bool,
-    pub tracing: bool,
+    pub(crate) draining: bool,
+    pub(crate) tracing: bool,
 }
 
 /// Says what happens, in a replay.
@@ -154,7 +154,7 @@ macro_rules! trace {
 
 impl World {
     /// A random schedule.
-    pub fn new(seed: u64, sabotage: Sabotage, tracing: bool) -> World {
+    pub(crate) fn new(seed: u64, sabotage: Sabotage, tracing: bool) -> World {
         let mut rng = Rng::new(seed);
         let millis = |value: Option<u64>| value.map(Duration::from_millis);
         let max = rng.range(1, 4) as usize;
@@ -239,7 +239,7 @@ impl World {
     }
 
     /// Runs to the end; panics where an invariant breaks.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let mut steps = 0;
         loop {
             while let Some(next) = self.heap.pop() {
@@ -279,7 +279,7 @@ impl World {
 
     // ---- events
 
-    pub fn after(&mut self, delay: Micros, event: Event) {
+    pub(crate) fn after(&mut self, delay: Micros, event: Event) {
         self.at(self.now + delay, event);
     }
 
@@ -374,19 +374,19 @@ impl World {
 
     // ---- the pool machine
 
-    pub fn micros(&self) -> Duration {
+    pub(crate) fn micros(&self) -> Duration {
         Duration::from_micros(self.now)
     }
 
     /// Tells the machine something, takes its actions, and goes on with the driver's immediate answers.
-    pub fn tell(&mut self, input: Input) {
+    pub(crate) fn tell(&mut self, input: Input) {
         assert!(!self.draining, "an answer inside the handling of actions");
         self.soon.push_back(input);
         self.settle();
     }
 
     /// Takes the actions of what the machine was told, and goes on with the driver's immediate answers.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.drain();
         while let Some(input) = self.soon.pop_front() {
             self.tell_one(input);
@@ -481,7 +481,7 @@ impl World {
     // ---- the network
 
     /// Opens a socket for a connection; how it will fare is decided here.
-    pub fn open(&mut self, conn: ConnId) -> usize {
+    pub(crate) fn open(&mut self, conn: ConnId) -> usize {
         let sock = self.socks.len();
         let mut greeting = if self.rng.chance(20) {
             Greeting::Password
@@ -534,7 +534,7 @@ impl World {
         sock
     }
 
-    pub fn send_up(&mut self, sock: usize, bytes: &[u8]) {
+    pub(crate) fn send_up(&mut self, sock: usize, bytes: &[u8]) {
         let delay = self.rng.range(1, self.faults.delay);
         let entry = &mut self.socks[sock];
         if entry.cut || bytes.is_empty() {
@@ -588,7 +588,7 @@ impl World {
     }
 
     /// The client closes its end.
-    pub fn hang_up(&mut self, sock: usize) {
+    pub(crate) fn hang_up(&mut self, sock: usize) {
         let entry = &mut self.socks[sock];
         entry.open = false;
         if !entry.cut {
