@@ -1,6 +1,7 @@
 //! The tokio driver: queries, results, timeouts, cancel, and the pool, against a real server.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -122,11 +123,33 @@ async fn large_texts_and_many_rows_cross_in_both_directions() {
 
 #[tokio::test]
 async fn a_server_that_talks_while_it_is_talked_to_blocks_nobody() {
-    let mut client = client().await;
-    // Each statement answers with 1 MB before the next is read, while the text is far larger than any socket buffer.
-    let statement = format!("SELECT repeat('y', 1000000) -- {}\n;", "z".repeat(1_000_000));
-    let results = client.simple_query(&statement.repeat(20)).await.unwrap();
-    assert_eq!(results.len(), 20);
+    const LENGTH: usize = 30_000_000;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // It says far more than any socket buffer holds before it reads the equally long query.
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut startup = [0; 1024];
+        assert!(stream.read(&mut startup).unwrap() > 8);
+        stream.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").unwrap();
+        let text = vec![b'n'; 1_000_000];
+        let mut notice = b"N".to_vec();
+        notice.extend(u32::try_from(4 + 1 + text.len() + 2).unwrap().to_be_bytes());
+        notice.extend([b"M", &text[..], b"\0\0"].concat());
+        for _ in 0..LENGTH / text.len() {
+            stream.write_all(&notice).unwrap();
+        }
+        let mut query = vec![0; 1 + 4 + LENGTH + 1];
+        stream.read_exact(&mut query).unwrap();
+        stream.write_all(b"C\0\0\0\x07DO\0Z\0\0\0\x05I").unwrap();
+    });
+    let mut config = Config::new("127.0.0.1", port, "x", "x");
+    config.ssl_mode = SslMode::Disable;
+    let mut client = Client::connect(Arc::new(config), None).await.unwrap();
+    let sql = " ".repeat(LENGTH);
+    let results = tokio::time::timeout(Duration::from_secs(60), client.simple_query(&sql)).await;
+    assert_eq!(results.unwrap().unwrap()[0].tag(), "DO");
+    server.join().unwrap();
 }
 
 #[tokio::test]
