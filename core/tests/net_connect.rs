@@ -540,3 +540,45 @@ async fn direct_tls_to_an_old_server_fails_with_an_error() {
     let error = bad(config).await;
     assert!(matches!(error.kind(), Kind::Tls | Kind::Io), "{error:?}");
 }
+
+/// A server that takes TLS at once, shows a certificate of its own and lets everybody in.
+fn direct_server(alpn: &'static [u8]) -> u16 {
+    let group = openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1).unwrap();
+    let key = openssl::pkey::PKey::from_ec_key(openssl::ec::EcKey::generate(&group).unwrap()).unwrap();
+    let mut certificate = openssl::x509::X509::builder().unwrap();
+    certificate.set_pubkey(&key).unwrap();
+    let day = |n| openssl::asn1::Asn1Time::days_from_now(n).unwrap();
+    certificate.set_not_before(&day(0)).unwrap();
+    certificate.set_not_after(&day(1)).unwrap();
+    certificate.sign(&key, openssl::hash::MessageDigest::sha256()).unwrap();
+    let mut acceptor = openssl::ssl::SslAcceptor::mozilla_intermediate_v5(openssl::ssl::SslMethod::tls()).unwrap();
+    acceptor.set_certificate(&certificate.build()).unwrap();
+    acceptor.set_private_key(&key).unwrap();
+    acceptor.set_alpn_select_callback(move |_, offered| {
+        openssl::ssl::select_next_proto(alpn, offered).ok_or(openssl::ssl::AlpnError::NOACK)
+    });
+    let acceptor = acceptor.build();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut stream = acceptor.accept(stream).unwrap();
+        let mut startup = [0; 1024];
+        if stream.read(&mut startup).unwrap_or(0) > 8 {
+            stream.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").unwrap();
+            let _ = stream.read(&mut startup);
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn direct_tls_needs_the_servers_agreement_on_the_protocol() {
+    let mut config = Config::new("127.0.0.1", direct_server(b"\x0apostgresql"), "x", "x");
+    config.ssl_mode = SslMode::NoVerify;
+    config.tls.direct = true;
+    assert!(good(config.clone()).await.is_tls());
+    config.hosts[0].port = direct_server(b"\x02h2");
+    let error = bad(config).await;
+    assert!(error.message().contains("ALPN"), "{error}");
+}
