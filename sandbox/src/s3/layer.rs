@@ -15,10 +15,11 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::body::RequestBody;
+use super::checks::parse_md5;
 use super::faults::{Action, Faults};
 use super::request::{Target, check};
 use super::rules::SharedRules;
-use super::service::{Service, parse_md5};
+use super::service::Service;
 use super::store::Store;
 use crate::http::{Answer, BoxError, Handler};
 use crate::wire::Script;

@@ -1,6 +1,7 @@
 //! A strict S3 on disk: signatures, part rules and forbidden headers as Object Storage has them, and scripted faults.
 
 mod body;
+mod checks;
 mod faults;
 mod layer;
 mod request;

@@ -4,21 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http_body_util::BodyExt;
-use openssl::base64;
 use s3s::dto::*;
 use s3s::{Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use super::body::ObjectBody;
+use super::checks::{approve, follows, from_token, metadata, parse_md5, part_number, unsupported};
 use super::rules::SharedRules;
-use super::store::{Attributes, Object as Stored, Part as StoredPart, Store, Upload, hex, internal};
+use super::store::{Attributes, Object as Stored, Part as StoredPart, Store, Upload, hex};
 
-/// Part numbers go from 1 to this (S3 and Object Storage limits).
-const MAX_PARTS: i32 = 10_000;
 /// One request carries at most 5 GiB.
 const MAX_PART_BYTES: i64 = 5 << 30;
-/// User metadata: 2 KB in all.
-const MAX_METADATA_BYTES: usize = 2048;
-
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) store: Arc<Store>,
@@ -452,55 +447,6 @@ impl S3 for Service {
     }
 }
 
-/// S3's rules for the list of parts: ascending, each stored with this ETag, each but the last of the minimum size.
-fn approve(upload: &Upload, asked: &[CompletedPart], smallest: u64) -> S3Result<Vec<u16>> {
-    if asked.is_empty() {
-        return Err(s3_error!(MalformedXML, "You must specify at least one part"));
-    }
-    let mut numbers: Vec<u16> = Vec::new();
-    for (position, part) in asked.iter().enumerate() {
-        let number = part_number(part.part_number.unwrap_or(0))?;
-        if numbers.last().is_some_and(|last| *last >= number) {
-            return Err(s3_error!(InvalidPartOrder));
-        }
-        let stored = upload
-            .parts
-            .get(&number)
-            .ok_or_else(|| s3_error!(InvalidPart, "no part {}", number))?;
-        if part.e_tag.as_ref().map(ETag::value) != Some(&stored.e_tag()) {
-            return Err(s3_error!(InvalidPart, "part {} has another ETag", number));
-        }
-        if position + 1 < asked.len() && stored.size < smallest {
-            return Err(s3_error!(
-                EntityTooSmall,
-                "part {} is smaller than {} bytes",
-                number,
-                smallest
-            ));
-        }
-        numbers.push(number);
-    }
-    Ok(numbers)
-}
-
-fn part_number(number: i32) -> S3Result<u16> {
-    match u16::try_from(number) {
-        Ok(valid) if (1..=MAX_PARTS).contains(&number) => Ok(valid),
-        _ => Err(s3_error!(
-            InvalidArgument,
-            "Part number must be an integer between 1 and 10000, inclusive"
-        )),
-    }
-}
-
-/// Whether an upload comes after the markers: a later key, or the same key and a later id.
-fn follows((key, id): (&str, &str), (key_marker, id_marker): &(String, Option<String>)) -> bool {
-    if key_marker.is_empty() {
-        return true;
-    }
-    key > key_marker.as_str() || (key == key_marker && id_marker.as_deref().is_some_and(|marker| id > marker))
-}
-
 fn listed(key: String, object: Stored) -> Object {
     let class = object.attributes.storage_class.unwrap_or_else(|| "STANDARD".into());
     Object {
@@ -511,42 +457,4 @@ fn listed(key: String, object: Stored) -> Object {
         storage_class: Some(class.into()),
         ..Default::default()
     }
-}
-
-fn metadata(metadata: Option<Metadata>) -> S3Result<std::collections::BTreeMap<String, String>> {
-    let metadata: std::collections::BTreeMap<_, _> = metadata.into_iter().flatten().collect();
-    let size: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if size > MAX_METADATA_BYTES {
-        return Err(s3_error!(MetadataTooLarge));
-    }
-    Ok(metadata)
-}
-
-fn unsupported(used: &[(&str, bool)]) -> S3Result<()> {
-    match used.iter().find(|(_, used)| *used) {
-        Some((name, _)) => Err(s3_error!(NotImplemented, "the sandbox does not have: {}", name)),
-        None => Ok(()),
-    }
-}
-
-pub(super) fn parse_md5(header: &str) -> S3Result<[u8; 16]> {
-    let bytes = base64::decode_block(header).map_err(|_| s3_error!(InvalidDigest))?;
-    <[u8; 16]>::try_from(&*bytes).map_err(|_| s3_error!(InvalidDigest))
-}
-
-fn from_token(token: &str) -> S3Result<String> {
-    let invalid = || s3_error!(InvalidArgument, "The continuation token provided is incorrect");
-    let digits: Vec<u8> = token
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| {
-            std::str::from_utf8(pair)
-                .ok()
-                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-        })
-        .collect::<Option<_>>()
-        .ok_or_else(invalid)?;
-    String::from_utf8(digits)
-        .map_err(|error| internal(error.utf8_error()))
-        .map_err(|_| invalid())
 }
