@@ -10,9 +10,10 @@ use heys_core::{Error, Result};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use crate::backup;
 use crate::env::{Environment, Hook, Wake};
 use crate::errors;
-use crate::queue::{Message, Queue};
+use crate::queue::{Answer, Message, Queue};
 use crate::raw::Value;
 use crate::runtime::runtime;
 use crate::session::Session;
@@ -38,28 +39,6 @@ impl Attempts {
     }
 }
 
-/// Sends the end of an operation, also when its task is aborted or panics.
-struct Answer {
-    queue: Arc<Queue>,
-    /// What a task that never came to its end has to say.
-    message: Option<Message>,
-}
-
-impl Answer {
-    fn send(mut self, message: Message) {
-        self.message = None;
-        self.queue.send(message);
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if let Some(message) = self.message.take() {
-            self.queue.send(message);
-        }
-    }
-}
-
 // ---- calls from JavaScript
 
 /// Starts connecting; `onConnect` or `onConnectError` comes.
@@ -77,13 +56,13 @@ pub(crate) fn start(environment: &Environment, request: i32, config: Result<Conf
         }
     };
     let config = Arc::new(config);
-    let answer = Answer {
-        queue: Arc::clone(&queue),
-        message: Some(Message::Connected {
+    let answer = Answer::new(
+        Arc::clone(&queue),
+        Message::Connected {
             request,
             result: Err(Error::new(Kind::Cancelled, "the connection attempt was given up")),
-        }),
-    };
+        },
+    );
     let password = config.password.is_none().then(|| ask_password(queue, request));
     let for_task = Arc::clone(&config);
     let task = runtime.spawn(async move {
@@ -169,13 +148,13 @@ pub(crate) fn cancel(environment: &Environment, request: i32, session: Option<&S
         Ok(runtime) => runtime,
         Err(error) => return fail(error.into()),
     };
-    let answer = Answer {
+    let answer = Answer::new(
         queue,
-        message: Some(Message::Cancelled {
+        Message::Cancelled {
             request,
             error: Some(Error::new(Kind::Cancelled, "the cancel was given up")),
-        }),
-    };
+        },
+    );
     runtime.spawn(async move {
         let error = net::cancel(config, &address, key).await.err();
         answer.send(Message::Cancelled { request, error });
@@ -224,6 +203,8 @@ pub(crate) fn on_message(wake: &Wake<'_>, message: Message) {
             let error = error.map_or_else(|| js.undefined(), |error| errors::raw_error(js, &error));
             wake.call(Hook::Cancelled, &[js.int(request), error]);
         }
+        Message::BackupProgress { request, event } => backup::on_progress(wake, request, &event),
+        Message::BackupDone { request, result } => backup::on_done(wake, request, result),
     }
 }
 

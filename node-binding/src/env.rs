@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use napi_sys as sys;
 
+use crate::backup::Backups;
 use crate::connect::{self, Attempts};
 use crate::handle::Handle;
 use crate::pool::BoundPool;
@@ -31,6 +32,7 @@ pub(crate) struct Environment {
     pub(crate) pools: RefCell<Slab<BoundPool>>,
     pub(crate) shapes: RefCell<Shapes>,
     pub(crate) attempts: RefCell<Attempts>,
+    pub(crate) backups: RefCell<Backups>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) queue: Arc<Queue>,
     /// Sessions with output that waits for the end of the wake-up or for the loop's next turn.
@@ -96,6 +98,7 @@ impl Environment {
             pools: RefCell::new(Slab::new()),
             shapes: RefCell::default(),
             attempts: RefCell::default(),
+            backups: RefCell::default(),
             scratch: RefCell::default(),
             queue: Arc::new(Queue::new()),
             unsent: RefCell::default(),
@@ -312,10 +315,18 @@ pub(crate) struct Wake<'a> {
 impl Wake<'_> {
     /// Calls a hook with nothing borrowed. What it throws becomes an `uncaughtException`, and work goes on.
     pub(crate) fn call(&self, hook: Hook, arguments: &[Value]) -> Option<Value> {
+        let function = self.js.get(self.setup.functions.get(hook as usize)?);
+        self.call_function(self.js.get(&self.setup.this), function, arguments)
+    }
+
+    /// The same for a function that came with a call.
+    pub(crate) fn call_value(&self, function: Value, arguments: &[Value]) {
+        self.call_function(self.js.undefined(), function, arguments);
+    }
+
+    fn call_function(&self, this: Value, function: Value, arguments: &[Value]) -> Option<Value> {
         self.scope
             .get_or_init(|| CallbackScope::open(self.js, &self.setup.context));
-        let this = self.js.get(&self.setup.this);
-        let function = self.js.get(self.setup.functions.get(hook as usize)?);
         match self.js.call(this, function, arguments) {
             Called::Returned(value) => Some(value),
             Called::Threw(error) => {
@@ -333,6 +344,7 @@ unsafe extern "C" fn tear_down(cleanup: sys::napi_async_cleanup_hook_handle, dat
     let environment = unsafe { &*data.cast::<Environment>() };
     environment.cleanup.set(Some(cleanup));
     environment.attempts.borrow_mut().abort_all();
+    environment.backups.borrow_mut().cancel_all();
     environment.queue.close();
     environment.pools.borrow_mut().clear();
     environment.unsent.borrow_mut().clear();

@@ -44,6 +44,24 @@ pub(crate) fn raw_error(js: Js, error: &Error) -> Value {
     object
 }
 
+/// The RawError of an error whose message must arrive as it is: JavaScript has words of its own for some kinds.
+pub(crate) fn told_error(js: Js, error: &Error) -> Value {
+    let own_words = match error.server() {
+        Some(server) => server.message() == error.message(),
+        None => !matches!(error.kind(), Kind::ConnectTimeout | Kind::Closed),
+    };
+    if own_words {
+        return raw_error(js, error);
+    }
+    let object = js.object();
+    js.set(object, c"kind", js.string("io"));
+    js.set(object, c"message", js.string(error.message()));
+    if let Some(code) = error.code() {
+        js.set(object, c"code", js.string(code));
+    }
+    object
+}
+
 /// The RawError of an ErrorResponse or NoticeResponse.
 pub(crate) fn server_error(js: Js, error: &ServerError) -> Value {
     let object = js.object();
@@ -62,13 +80,13 @@ pub(crate) fn server_error(js: Js, error: &ServerError) -> Value {
 fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Server => "server",
-        Kind::Io => "io",
+        Kind::Io | Kind::QueryTimeout | Kind::WaitTimeout | Kind::Store | Kind::Dump => "io",
         Kind::Dns => "dns",
         Kind::Tls => "tls",
         Kind::Auth => "auth",
         Kind::Config | Kind::Usage => "config",
         Kind::Closed => "closed",
-        Kind::ConnectTimeout | Kind::WaitTimeout | Kind::QueryTimeout => "connectTimeout",
+        Kind::ConnectTimeout => "connectTimeout",
         Kind::Cancelled => "cancelled",
         _ => "protocol",
     }

@@ -10,9 +10,9 @@ use napi_sys as sys;
 
 use crate::connect;
 use crate::env::Environment;
-use crate::raw::{Callback, Js, Value};
+use crate::raw::{Callback, Js, Type, Value};
 use crate::session::Session;
-use crate::{environment, options, pool, requests};
+use crate::{backup, environment, options, pool, requests};
 
 /// Puts every function on the addon's exports.
 pub(crate) fn define(js: Js, exports: Value, environment: *const Environment) {
@@ -248,5 +248,30 @@ functions! {
 
     c"environment" => fn environment_(js, _environment, [env], 1) {
         environment::read(js, env).map_err(|error| error.to_string())
+    }
+
+    c"backup" => fn backup_(js, environment, [request, env, overrides, roots, on_progress, on_done], 6) {
+        if environment.setup().is_none() {
+            return Err("init was not called".into());
+        }
+        let mut variables = environment::variables(js, env);
+        backup::apply_overrides(js, overrides, &mut variables)?;
+        let function = |value: Value| match js.type_of(value) {
+            Type::Function => js.reference(value).ok_or("out of memory"),
+            _ => Err("onProgress and onDone must be functions"),
+        };
+        backup::start(environment, backup::Call {
+            request: id(js, request),
+            variables,
+            roots: js.get_string(roots).filter(|roots| !roots.is_empty()),
+            on_progress: function(on_progress)?,
+            on_done: function(on_done)?,
+        })?;
+        DONE()
+    }
+
+    c"backupCancel" => fn backup_cancel(js, environment, [request, why], 2) {
+        backup::cancel(environment, id(js, request), js.get_string(why).unwrap_or_default());
+        DONE()
     }
 }

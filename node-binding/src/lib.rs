@@ -7,6 +7,7 @@
 //! `unsafe` lives in few places: [`raw`] (N-API), [`uv`] and [`handle`] (libuv), [`socket`] (system calls), and the
 //! callbacks of [`env`], [`session`] and [`exports`], which turn libuv's and N-API's pointers into references.
 
+mod backup;
 mod commands;
 mod connect;
 mod env;

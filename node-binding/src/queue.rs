@@ -1,9 +1,10 @@
 //! From tokio's threads to the environment's loop: one mutex-guarded queue and one `uv_async_t`.
 
 use std::mem;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use heys_core::Error;
+use heys_core::backup::{Progress, Report};
 use heys_core::net::Established;
 use tokio::sync::oneshot;
 
@@ -24,6 +25,13 @@ pub(crate) enum Message {
     },
     /// A cancel connection ended.
     Cancelled { request: i32, error: Option<Error> },
+    /// A backup goes on.
+    BackupProgress { request: i32, event: Progress },
+    /// A backup ended.
+    BackupDone {
+        request: i32,
+        result: Result<Box<Report>, Error>,
+    },
 }
 
 /// Messages may be sent from any thread at any time; those for an environment that is gone are dropped.
@@ -85,5 +93,35 @@ impl Queue {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // A panic while the lock was held cannot leave the two fields in disorder.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends the end of an operation, also when its task is aborted or panics.
+pub(crate) struct Answer {
+    queue: Arc<Queue>,
+    /// What a task that never came to its end has to say.
+    message: Option<Message>,
+}
+
+impl Answer {
+    /// `otherwise` is sent when the answer is dropped without [`Answer::send`].
+    pub(crate) fn new(queue: Arc<Queue>, otherwise: Message) -> Answer {
+        Answer {
+            queue,
+            message: Some(otherwise),
+        }
+    }
+
+    pub(crate) fn send(mut self, message: Message) {
+        self.message = None;
+        self.queue.send(message);
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(message) = self.message.take() {
+            self.queue.send(message);
+        }
     }
 }

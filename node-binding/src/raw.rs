@@ -310,6 +310,13 @@ impl Js {
         Value(out)
     }
 
+    pub(crate) fn null(self) -> Value {
+        let mut out = ptr::null_mut();
+        // SAFETY: as above.
+        unsafe { sys::napi_get_null(self.0, &mut out) };
+        Value(out)
+    }
+
     pub(crate) fn int(self, number: i32) -> Value {
         let mut out = ptr::null_mut();
         // SAFETY: as above.

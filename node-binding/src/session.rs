@@ -337,7 +337,7 @@ impl Session {
         };
         self.deliver_rest(&mut records);
         match end {
-            Some(error) => self.shut(error),
+            Some(error) => self.shut(error.filter(|error| !(self.state.get() == State::Ending && error.is_closed()))),
             None => self.answer(),
         }
     }
@@ -477,7 +477,10 @@ impl Session {
 
     /// False when the socket shows end of file, an error or unread bytes.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.state.get() == State::Open && self.write_error.borrow().is_none() && socket::is_quiet(self.fd)
+        self.state.get() == State::Open
+            && self.write_error.borrow().is_none()
+            && !self.inner.borrow().wire.has_unread()
+            && socket::is_quiet(self.fd)
     }
 
     /// What a cancel needs: the same server and settings, and the backend's key.

@@ -102,7 +102,7 @@ impl ReceiveBuffer {
     }
 
     #[inline]
-    fn unread(&self) -> &[u8] {
+    pub(super) fn unread(&self) -> &[u8] {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 

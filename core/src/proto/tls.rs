@@ -153,6 +153,11 @@ impl Tls {
         self.stream.get_mut().incoming.filled(n);
     }
 
+    /// Whether ciphertext waits that is not a whole record.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.stream.get_ref().incoming.unread().is_empty()
+    }
+
     /// Decrypts into `out`.
     pub(super) fn read(&mut self, out: &mut [u8]) -> Result<Plain> {
         match self.stream.ssl_read(out) {
