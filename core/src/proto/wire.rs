@@ -147,9 +147,7 @@ impl Wire {
 
     /// Whether bytes came that no event has used: part of a message, or of a TLS record.
     pub fn has_unread(&self) -> bool {
-        self.tls_closed
-            || !self.session.received.unread().is_empty()
-            || self.tls.as_ref().is_some_and(Tls::has_unread)
+        self.tls_closed || !self.session.received.unread().is_empty() || self.tls.as_ref().is_some_and(Tls::has_unread)
     }
 
     /// Moves all that can be decrypted to the session.
