@@ -168,6 +168,10 @@ class Client extends EventEmitter {
   /** ConnectOptions of getPool, with what may have changed since: the password can be a function there, too. */
   _shared() {
     const out = { ...this._connectOptions }
+    // Secrets are not enumerable.
+    for (const key of ['password', 'key', 'passphrase']) {
+      if (this._connectOptions[key] !== undefined) out[key] = this._connectOptions[key]
+    }
     if (typeof this.password === 'function') delete out.password
     return out
   }
