@@ -31,6 +31,17 @@ impl fmt::Display for CancelReason {
     }
 }
 
+impl From<&str> for CancelReason {
+    /// A signal by its name, or the caller's words.
+    fn from(why: &str) -> CancelReason {
+        match why {
+            "SIGINT" => CancelReason::Interrupt,
+            "SIGTERM" => CancelReason::Terminate,
+            why => CancelReason::Caller(Cow::Owned(why.to_owned())),
+        }
+    }
+}
+
 /// Cancels a run. Clones are one token; the first reason stays.
 #[derive(Debug, Clone)]
 pub struct CancelToken {

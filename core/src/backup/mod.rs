@@ -5,6 +5,8 @@
 mod cancel;
 pub mod compress;
 mod database;
+mod find;
+mod kept;
 pub mod key;
 mod notify;
 mod process;
@@ -18,7 +20,7 @@ mod store_error;
 mod upload;
 
 pub use cancel::{CancelReason, CancelToken};
+pub use find::Search;
 pub use report::{Progress, Report};
 pub use run::{run, run_from_environment};
 pub use settings::{Retry, Settings, StoreSettings, Telegram};
-pub use source::Search;

@@ -15,11 +15,11 @@ use super::compress::Gzip;
 use super::key::{KeyForm, UtcTime};
 use super::report::{Progress, Report};
 use super::settings::{Secrets, Settings, Telegram};
-use super::source::{self, Dump};
+use super::source::Dump;
 use super::store::Store;
 use super::store_error::{Failure, explain};
 use super::upload::{Stored, Upload};
-use super::{database, notify, retention, settings};
+use super::{database, find, notify, retention, settings};
 use crate::Result;
 use crate::error::{Error, Kind};
 use crate::net::https::Client;
@@ -301,7 +301,7 @@ impl Run {
     ) -> Result<Dumped> {
         self.sweep(form, key, Some(upload.id())).await;
         let server = database::inspect(&self.settings.database).await?;
-        let program = source::find(&self.settings.pg_dump, server.major).await?;
+        let program = find::find(&self.settings.pg_dump, server.major).await?;
         self.tell(Progress::DatabaseReady {
             host: server.target.shown(),
             server_version: server.version.clone(),

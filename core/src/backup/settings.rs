@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::find::Search;
 use super::retention::Retention;
-use super::source::Search;
 use crate::Result;
 use crate::config::Config;
 use crate::error::{Error, Kind};

@@ -162,12 +162,13 @@ pub(crate) fn lookup(variables: &[(String, String)], name: &str) -> Option<Strin
 
 /// As many repetitions as needed, without the waiting.
 pub(crate) fn quick() -> Retry {
-    let mut retry = Retry::default();
-    retry.attempts = 4;
-    retry.first_delay = Duration::from_millis(5);
-    retry.attempt_timeout = Duration::from_secs(3);
-    retry.bytes_per_second = 4 << 20;
-    retry
+    Retry {
+        attempts: 4,
+        first_delay: Duration::from_millis(5),
+        attempt_timeout: Duration::from_secs(3),
+        bytes_per_second: 4 << 20,
+        ..Retry::default()
+    }
 }
 
 /// A folder that goes with its value.

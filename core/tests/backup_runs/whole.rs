@@ -62,14 +62,15 @@ fn as_sql(postgres: &Postgres, database: &str) -> Vec<String> {
 }
 
 fn restore(postgres: &Postgres, file: &Path, database: &str) {
-    let gunzip = Command::new("gunzip")
+    let mut gunzip = Command::new("gunzip")
         .arg("-c")
         .arg(file)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut restore = tool(postgres, "pg_restore", database);
-    checked(restore.args(["--exit-on-error"]).stdin(gunzip.stdout.unwrap()));
+    checked(restore.args(["--exit-on-error"]).stdin(gunzip.stdout.take().unwrap()));
+    assert!(gunzip.wait().unwrap().success());
 }
 
 #[tokio::test]
