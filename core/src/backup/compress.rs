@@ -31,7 +31,7 @@ const LAST_BLOCK: [u8; 2] = [3, 0];
 
 /// The gzip file of a source that is being read. Dropping it ends its threads at their next step; a thread blocked in
 /// the source's `read` ends when that returns.
-pub struct Gzip {
+pub(super) struct Gzip {
     segments: queue::Receiver<Reply>,
     crc: Crc,
     raw_bytes: u64,
@@ -65,7 +65,7 @@ struct Job {
 
 impl Gzip {
     /// Begins to read `source` to its end and to compress it. `level`: 1 (fast) to 9 (small).
-    pub fn start(source: impl Read + Send + 'static, level: u32) -> Result<Gzip> {
+    pub(super) fn start(source: impl Read + Send + 'static, level: u32) -> Result<Gzip> {
         let (jobs, work) = mpsc::sync_channel::<Job>(AHEAD);
         let (emptied, spare) = mpsc::sync_channel::<Vec<u8>>(AHEAD);
         let (replies, segments) = queue::channel(AHEAD);
@@ -92,7 +92,7 @@ impl Gzip {
 
     /// The next bytes of the file; `None` after its last. An error of the source ends the file without a trailer, so
     /// that what was delivered can never be taken for a whole one.
-    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         match self.stage {
             Stage::Header => {
                 self.stage = Stage::Body;
@@ -123,7 +123,7 @@ impl Gzip {
     }
 
     /// Input bytes in what [`Gzip::next`] has delivered.
-    pub fn raw_bytes(&self) -> u64 {
+    pub(super) fn raw_bytes(&self) -> u64 {
         self.raw_bytes
     }
 }

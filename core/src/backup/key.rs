@@ -11,28 +11,28 @@ const DAY_SECONDS: i64 = 86_400;
 
 /// A second in UTC, proleptic Gregorian calendar, without leap seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UtcTime {
+pub(super) struct UtcTime {
     /// Seconds since 1970-01-01T00:00:00Z.
     seconds: i64,
 }
 
 /// What a database's backups are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyForm {
+pub(super) struct KeyForm {
     /// Everything before the time, the hyphen included.
     stem: String,
 }
 
 impl KeyForm {
     /// `prefix` stands before the key as it is (a folder ends in `/`); `_` in the database's name becomes `-`.
-    pub fn new(prefix: &str, database: &str) -> KeyForm {
+    pub(super) fn new(prefix: &str, database: &str) -> KeyForm {
         KeyForm {
             stem: format!("{prefix}{}-", database.replace('_', "-")),
         }
     }
 
     /// The key of a backup begun at `time`.
-    pub fn key(&self, time: UtcTime) -> String {
+    pub(super) fn key(&self, time: UtcTime) -> String {
         let (year, month, day) = time.date();
         let second = time.seconds.rem_euclid(DAY_SECONDS);
         format!(
@@ -45,7 +45,7 @@ impl KeyForm {
     }
 
     /// The time in `key`, if the key is exactly of this form and its time is one that exists.
-    pub fn parse(&self, key: &str) -> Option<UtcTime> {
+    pub(super) fn parse(&self, key: &str) -> Option<UtcTime> {
         let stamp = key.strip_prefix(&self.stem)?.strip_suffix(SUFFIX)?;
         if stamp.len() != "YYYY-MM-DDTHH-MM-SS".len() || !stamp.is_ascii() {
             return None;
@@ -60,19 +60,19 @@ impl KeyForm {
     }
 
     /// What all keys of this form begin with: the prefix to list by.
-    pub fn prefix(&self) -> &str {
+    pub(super) fn prefix(&self) -> &str {
         &self.stem
     }
 }
 
 impl UtcTime {
     /// The current second.
-    pub fn now() -> UtcTime {
+    pub(super) fn now() -> UtcTime {
         UtcTime::from_system(SystemTime::now())
     }
 
     /// Cut to the second.
-    pub fn from_system(time: SystemTime) -> UtcTime {
+    pub(super) fn from_system(time: SystemTime) -> UtcTime {
         let seconds = match time.duration_since(UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
             Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
@@ -81,24 +81,24 @@ impl UtcTime {
     }
 
     /// From seconds since 1970-01-01T00:00:00Z.
-    pub fn from_unix(seconds: i64) -> UtcTime {
+    pub(super) fn from_unix(seconds: i64) -> UtcTime {
         UtcTime { seconds }
     }
 
     /// Seconds since 1970-01-01T00:00:00Z.
-    pub fn unix(self) -> i64 {
+    pub(super) fn unix(self) -> i64 {
         self.seconds
     }
 
     /// Whether this second lies on a Sunday.
-    pub fn is_sunday(self) -> bool {
+    pub(super) fn is_sunday(self) -> bool {
         // 1970-01-01 was a Thursday.
         (self.seconds.div_euclid(DAY_SECONDS) + 4).rem_euclid(7) == 0
     }
 
     /// The time `span` earlier.
     #[must_use]
-    pub fn before(self, span: Duration) -> UtcTime {
+    pub(super) fn before(self, span: Duration) -> UtcTime {
         UtcTime {
             seconds: self
                 .seconds
@@ -108,7 +108,7 @@ impl UtcTime {
 
     /// The next second.
     #[must_use]
-    pub fn next_second(self) -> UtcTime {
+    pub(super) fn next_second(self) -> UtcTime {
         UtcTime {
             seconds: self.seconds.saturating_add(1),
         }

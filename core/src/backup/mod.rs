@@ -3,15 +3,15 @@
 //! [`run`] makes one with given [`Settings`], [`run_from_environment`] with those of an environment.
 
 mod cancel;
-pub mod compress;
+mod compress;
 mod database;
 mod find;
 mod kept;
-pub mod key;
+mod key;
 mod notify;
 mod process;
 mod report;
-pub mod retention;
+mod retention;
 mod run;
 mod settings;
 mod source;
@@ -22,5 +22,6 @@ mod upload;
 pub use cancel::{CancelReason, CancelToken};
 pub use find::Search;
 pub use report::{Progress, Report};
+pub use retention::Retention;
 pub use run::{run, run_from_environment};
 pub use settings::{Retry, Settings, StoreSettings, Telegram};

@@ -9,11 +9,11 @@ use super::key::{KeyForm, UtcTime};
 
 /// One listed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub(super) struct Listed {
     /// Its key.
-    pub key: String,
+    pub(super) key: String,
     /// Its length in bytes.
-    pub bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// How long backups stay.
@@ -27,16 +27,16 @@ pub struct Retention {
 
 /// What to delete, and what stays although it is old enough.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Keys to delete, oldest first.
-    pub delete: Vec<String>,
+    pub(super) delete: Vec<String>,
     /// One sentence for each backup, or kind of backup, that was not deleted for a reason other than its age.
-    pub refusals: Vec<String>,
+    pub(super) refusals: Vec<String>,
 }
 
 /// Decides. `written` is the backup just made: when the listing does not show it, the listing is not to be trusted and
 /// nothing is deleted.
-pub fn plan(listing: &[Listed], form: &KeyForm, written: &str, now: UtcTime, retention: Retention) -> Plan {
+pub(super) fn plan(listing: &[Listed], form: &KeyForm, written: &str, now: UtcTime, retention: Retention) -> Plan {
     let mut ours: Vec<(UtcTime, &Listed)> = listing
         .iter()
         .filter_map(|object| Some((form.parse(&object.key)?, object)))
