@@ -141,7 +141,9 @@ function instant(s) {
   const end = endOfSeconds(s)
   const sign = s.charCodeAt(end)
   const rest = s.length - end
-  if ((sign !== 43 && sign !== 45) || (rest !== 3 && rest !== 6 && rest !== 9)) return slowParser(1184)(s)
+  const isZone =
+    (sign === 43 || sign === 45) && (rest === 3 || ((rest === 6 || rest === 9) && s.charCodeAt(end + 3) === 58))
+  if (!isZone) return slowParser(1184)(s)
   let offset = two(s, end + 1) * 3600
   if (rest > 3) offset += two(s, end + 4) * 60
   if (rest > 6) offset += two(s, end + 7)
