@@ -76,7 +76,7 @@ class Client extends EventEmitter {
     this._connectionTimeoutMillis = options.connectionTimeoutMillis || 0
     this._unsupported = options.stream || options.connection ? 'stream' : undefined
     /** getPool's clients: ConnectOptions made by the addon from the environment. */
-    this._connectOptions = options.heysConnect
+    Object.defineProperty(this, '_connectOptions', { enumerable: false, value: options.heysConnect })
     this._differences = differences(options)
 
     this._native = null

@@ -398,6 +398,8 @@ class Pool extends EventEmitter {
     if (client === undefined) return this._act(this._native.poolClosed(this._id, conn))
     this.log(expired ? 'remove idle client' : 'remove client')
     client._closing = true
+    // Somebody awaits the end of the pool, and with it of this connection.
+    if (this.ending && this.options.allowExitOnIdle && client.ref) client.ref()
     const connected = client._connected !== false
     client.end(() => {
       if (this._clients.get(conn) === client) this._clients.delete(conn)

@@ -52,22 +52,14 @@ function make(name, settings) {
     ssl: connect.sslMode !== 'disable',
     keepAlive: true,
     allowExitOnIdle: true,
-    heysConnect: connect,
     log: (text) => {
       if (typeof text === 'string' && text.startsWith('[heys-db] WARNING')) console.warn(tagOf(name), text)
     },
   })
   // Holds the password, which must not show when the pool is logged.
-  Object.defineProperty(pool.options, 'heysConnect', { enumerable: true, value: hideSecrets(connect) })
+  Object.defineProperty(pool.options, 'heysConnect', { enumerable: false, value: connect })
   observe(pool, name, String(settings.logLevel).toLowerCase() === 'debug')
   return pool
-}
-
-function hideSecrets(connect) {
-  for (const key of ['password', 'key', 'passphrase']) {
-    if (connect[key] !== undefined) Object.defineProperty(connect, key, { enumerable: false })
-  }
-  return connect
 }
 
 /**

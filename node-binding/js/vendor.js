@@ -1,5 +1,9 @@
 'use strict'
 module.exports = {
-  get connectionString() { return require('pg-connection-string') },
-  get pgpass() { return require('pgpass') },
+  get connectionString() {
+    return require('pg-connection-string')
+  },
+  get pgpass() {
+    return require('pgpass')
+  },
 }
