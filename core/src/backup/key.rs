@@ -81,11 +81,13 @@ impl UtcTime {
     }
 
     /// From seconds since 1970-01-01T00:00:00Z.
+    #[cfg(test)]
     pub(super) fn from_unix(seconds: i64) -> UtcTime {
         UtcTime { seconds }
     }
 
     /// Seconds since 1970-01-01T00:00:00Z.
+    #[cfg(test)]
     pub(super) fn unix(self) -> i64 {
         self.seconds
     }

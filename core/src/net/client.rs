@@ -61,6 +61,11 @@ impl Client {
         })
     }
 
+    /// The limit for each query.
+    pub fn query_timeout(&self) -> Option<Duration> {
+        self.query_timeout
+    }
+
     /// For each query from now on; `None` = no limit. A query that takes longer is cancelled on the server.
     pub fn set_query_timeout(&mut self, limit: Option<Duration>) {
         self.query_timeout = limit;
