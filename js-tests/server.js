@@ -8,6 +8,10 @@ const { after } = require('node:test')
  */
 
 let starting
+let sandbox
+
+// Registered while the file loads: a hook registered inside a test would end with that test.
+after(() => sandbox?.stop())
 
 function fromUrl(text) {
   const url = new URL(text)
@@ -23,8 +27,7 @@ function fromUrl(text) {
 async function start() {
   if (process.env.HEYS_TEST_PG) return fromUrl(process.env.HEYS_TEST_PG)
   const { startSandbox } = require('../sandbox/client')
-  const sandbox = await startSandbox({ postgres: true })
-  after(() => sandbox.stop())
+  sandbox = await startSandbox({ postgres: true })
   const { host, port, user, password, database } = sandbox.pg
   return { host, port, user, password, database }
 }
