@@ -276,8 +276,9 @@ heys_status heys_pool_query(const heys_pool *pool,
 heys_status heys_pool_counts(const heys_pool *pool, heys_pool_counts *out, heys_error **error);
 
 /*
- Ends the pool (idle connections are closed, waiters told, checked-out clients stay usable until their release) and
- frees the handle; NULL is allowed. No other thread may be inside a call with this pool.
+ Ends the pool and frees the handle; NULL is allowed. Idle connections are closed now, checked-out clients stay usable
+ and close at their release; they are waited for, but for at most five seconds. No other thread may be inside a call
+ with this pool.
  */
 void heys_pool_free(heys_pool *pool);
 
