@@ -1,9 +1,10 @@
 // npm run build: a release build in place. Afterwards `require('.')` works at the root, and build/ holds what a C
 // caller needs: libheys.so, libheys.a, heys.h.
 
-import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, statSync } from 'node:fs'
+import { copyFileSync, mkdirSync, renameSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { linkC } from './lib/c-library.mjs'
 import { must, root, targetDir } from './lib/run.mjs'
 import { note, section, size, step } from './lib/say.mjs'
 import { setupOrExit } from './setup.mjs'
@@ -30,10 +31,8 @@ export async function build(profile = 'release') {
   section(`Build (${profile})`)
   const out = await step('addon and libheys compiled', () => cargo(profile))
   install(path.join(out, 'libheys_node.so'), addon)
-  for (const name of ['libheys.so', 'libheys.a']) install(path.join(out, name), path.join(cFolder, name))
-  chmodSync(path.join(cFolder, 'libheys.a'), 0o644)
-  const header = path.join(root, 'capi/include/heys.h')
-  if (existsSync(header)) install(header, path.join(cFolder, 'heys.h'))
+  await step('libheys.so and libheys.a linked', () => linkC(path.join(out, 'libheys.a'), cFolder))
+  install(path.join(root, 'capi/include/heys.h'), path.join(cFolder, 'heys.h'))
   note(`${path.relative(root, addon)} ${size(statSync(addon).size)}`)
   note(`build/libheys.so ${size(statSync(path.join(cFolder, 'libheys.so')).size)}`)
 }

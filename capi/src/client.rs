@@ -11,31 +11,33 @@ use crate::error::{Error, Status};
 use crate::ffi;
 use crate::panic::guard;
 use crate::result::QueryResult;
-use crate::runtime::runtime;
+use crate::runtime::{block_on, runtime};
 
-/// A checked-out connection, used by one thread at a time. Give it back with heys_client_release.
+/// A connection that was taken out of a pool, for one thread at a time. Give it back with heys_client_release.
 pub struct Client {
     inner: Mutex<net::PooledClient>,
     cancel: net::CancelHandle,
-    /// False once released: a cancel would hit a stranger's query. Cancels hold it while they are under way.
+    /// False once released: a cancel would hit a stranger's query. Cancels hold it while they are under way, and a query
+    /// begins only when those that were meant for the one before have ended.
     held: Arc<RwLock<bool>>,
 }
 
-/// Cancels what its client is running; may be used and freed by any thread, also after the client's release (then it
-/// does nothing). Free with heys_cancel_free.
+/// Cancels the queries of one client. Any number of threads may use it at once, also after the client was released. Give
+/// it back with heys_cancel_free.
 pub struct Cancel {
     inner: net::CancelHandle,
     held: Arc<RwLock<bool>>,
 }
 
-/// A parameter by length: `data` NULL is SQL NULL; length 0 with `data` not NULL is an empty value.
+/// A parameter. SQL NULL has `data` NULL; an empty value has `length` 0 and any other `data`.
 #[repr(C)]
 pub struct Value {
-    /// The bytes, not NUL-terminated.
+    /// The bytes; no NUL at the end is needed. NULL for SQL NULL.
     data: *const c_char,
-    /// Their number.
+    /// How many bytes there are.
     length: usize,
-    /// Whether the bytes are in the type's binary format (bytea as it is), not text.
+    /// Whether the bytes are in the binary format of the parameter's type (those of a bytea as they are) and not in its
+    /// text format.
     binary: bool,
 }
 
@@ -82,8 +84,12 @@ pub(crate) async fn run(
     }
 }
 
-/// Runs a query. With `count` 0 the text may hold several statements and the result is the last one's; with parameters
-/// (`$1`, …) it is one statement. The pool's query timeout holds.
+/// Runs a query and waits for its end. `values` has `count` parameters, which `sql` calls $1, $2 and so on; it may be NULL
+/// if `count` is 0. Without parameters `sql` may hold several statements, and the result is that of the last one. Free
+/// the result with heys_result_free.
+///
+/// The query timeout of the pool holds. After an error of the server the client can be used as before; COPY FROM STDIN
+/// is such an error, and the rows of COPY TO STDOUT are dropped.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_client_query(
     client: *const Client,
@@ -97,8 +103,8 @@ pub unsafe extern "C" fn heys_client_query(
     unsafe { heys_client_query_timeout(client, sql, values, count, 0, out, error) }
 }
 
-/// As heys_client_query with a timeout of its own in milliseconds; 0 is the pool's. A query that takes longer is
-/// cancelled on the server, and the connection is reused only when that has come to its end.
+/// As heys_client_query, with a timeout for this query alone in milliseconds; 0 takes the pool's. A query that takes
+/// longer is cancelled on the server, and the call returns HEYS_STATUS_QUERY_TIMEOUT when the server has ended it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_client_query_timeout(
     client: *const Client,
@@ -126,18 +132,20 @@ pub unsafe extern "C" fn heys_client_query_timeout(
                     ));
                 }
             };
+            // A cancel that is under way was meant for the query before.
+            drop(client.held.write().unwrap_or_else(PoisonError::into_inner));
             let usual = inner.query_timeout();
             if timeout.is_some() {
                 inner.set_query_timeout(timeout);
             }
-            let result = runtime()?.block_on(run(&mut inner, sql, &values));
+            let result = block_on(run(&mut inner, sql, &values));
             inner.set_query_timeout(usual);
-            Ok(ffi::give(QueryResult::new(result?)))
+            Ok(ffi::give(QueryResult::new(result??)))
         })
     }
 }
 
-/// A handle with which other threads cancel this client's queries.
+/// Makes an object with which other threads can cancel the queries of this client.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_client_cancel(
     client: *const Client,
@@ -156,8 +164,10 @@ pub unsafe extern "C" fn heys_client_cancel(
     }
 }
 
-/// Asks the server to cancel the query that is running, if one is; its call then fails with SQLSTATE 57014. Returns when
-/// the server has taken the request, so that it can hit no later query.
+/// Asks the server to cancel the query that the client is running. The call that runs it then returns
+/// HEYS_STATUS_SERVER with SQLSTATE 57014, unless the query ended first. Nothing happens if no query is running or the
+/// client was released. Returns when the server has taken the request; a query that the client starts meanwhile waits for
+/// that, so it cannot be hit in place of the one before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_cancel_send(cancel: *const Cancel, error: *mut *mut Error) -> Status {
     let mut done = ();
@@ -167,21 +177,22 @@ pub unsafe extern "C" fn heys_cancel_send(cancel: *const Cancel, error: *mut *mu
             let cancel = ffi::required(cancel, "cancel")?;
             let held = cancel.held.read().unwrap_or_else(PoisonError::into_inner);
             if *held {
-                runtime()?.block_on(cancel.inner.cancel())?;
+                block_on(cancel.inner.cancel())??;
             }
             Ok(())
         })
     }
 }
 
-/// Frees a cancel handle; NULL is allowed.
+/// Frees the object; its client is not touched. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_cancel_free(cancel: *mut Cancel) {
     // SAFETY: the caller passes NULL or a handle of this library that is freed only here.
     guard((), || drop(unsafe { ffi::take(cancel) }));
 }
 
-/// Gives the connection back to its pool and frees the handle; NULL is allowed. An open transaction is rolled back.
+/// Gives the connection back to its pool and frees the client. NULL is allowed. An open transaction is rolled back, and
+/// a broken connection replaced. Results and errors of the client stay.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_client_release(client: *mut Client) {
     guard((), || {

@@ -7,7 +7,7 @@ use heys_core::error::{Error as CoreError, Kind};
 use crate::ffi;
 use crate::panic::guard;
 
-/// What a call came to. Numbers never change their meaning.
+/// What a call came to. A number never changes its meaning; later versions may add some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub enum Status {
@@ -19,7 +19,7 @@ pub enum Status {
     InvalidUtf8 = 2,
     /// A setting is missing or wrong; the message names it.
     Config = 3,
-    /// The library was used wrongly (a pool after its end, an index outside the result).
+    /// The library was used in a way that it does not allow; the message says which.
     Usage = 4,
     /// The server answered with an error; heys_error_sqlstate tells which.
     Server = 5,
@@ -29,23 +29,23 @@ pub enum Status {
     Tls = 7,
     /// The server refused the login.
     Auth = 8,
-    /// No connection became free in time.
+    /// All connections were in use, and none became free in time.
     WaitTimeout = 9,
     /// Connecting took too long.
     ConnectTimeout = 10,
-    /// The query took too long; it was cancelled on the server.
+    /// The query took longer than its limit, so it was cancelled on the server.
     QueryTimeout = 11,
-    /// The caller cancelled.
+    /// heys_backup_cancel was called.
     Cancelled = 12,
     /// The object store refused or failed.
     Store = 13,
     /// pg_dump is missing, too old, or failed.
     Dump = 14,
-    /// A defect in the library: a panic was caught. Please report it.
-    Panic = 15,
+    /// A defect in the library. Please report it.
+    Internal = 15,
 }
 
-/// A failure's details. Free with heys_error_free.
+/// What went wrong. Any thread may read it. Give it back with heys_error_free.
 pub struct Error {
     status: Status,
     message: CString,
@@ -108,28 +108,29 @@ pub(crate) fn c_text(text: &str) -> CString {
     CString::new(&text[..end]).unwrap_or_default()
 }
 
-/// The error's number.
+/// The status that the failed function returned; HEYS_STATUS_NULL_ARGUMENT for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_error_status(error: *const Error) -> Status {
     // SAFETY: the caller passes NULL or a live error.
     unsafe { ffi::read(error) }.map_or(Status::NullArgument, Error::status)
 }
 
-/// What happened and what to do, UTF-8; lives as long as the error. NULL for NULL.
+/// What happened and what to do about it, in UTF-8, never NULL for an error. It holds no password. NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_error_message(error: *const Error) -> *const c_char {
     // SAFETY: the caller passes NULL or a live error.
     unsafe { ffi::read(error) }.map_or(std::ptr::null(), |error| error.message.as_ptr())
 }
 
-/// The five characters of the server's SQLSTATE, or an empty string where the server did not speak. NULL for NULL.
+/// The five characters of the server's SQLSTATE, or an empty string if the error is not one of the server's. NULL for
+/// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_error_sqlstate(error: *const Error) -> *const c_char {
     // SAFETY: the caller passes NULL or a live error.
     unsafe { ffi::read(error) }.map_or(std::ptr::null(), |error| error.sqlstate.as_ptr())
 }
 
-/// The server's DETAIL, or NULL.
+/// The DETAIL of the server's error, or NULL if it has none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_error_detail(error: *const Error) -> *const c_char {
     // SAFETY: the caller passes NULL or a live error.
@@ -138,7 +139,7 @@ pub unsafe extern "C" fn heys_error_detail(error: *const Error) -> *const c_char
         .map_or(std::ptr::null(), |text| text.as_ptr())
 }
 
-/// The server's HINT, or NULL.
+/// The HINT of the server's error, or NULL if it has none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_error_hint(error: *const Error) -> *const c_char {
     // SAFETY: the caller passes NULL or a live error.
@@ -147,7 +148,7 @@ pub unsafe extern "C" fn heys_error_hint(error: *const Error) -> *const c_char {
         .map_or(std::ptr::null(), |text| text.as_ptr())
 }
 
-/// Frees an error; NULL is allowed.
+/// Frees an error and the strings read from it. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_error_free(error: *mut Error) {
     // SAFETY: the caller passes NULL or an error of this library that is freed only here.

@@ -94,7 +94,7 @@ pub(crate) unsafe fn entry<T>(out: *mut T, error: *mut *mut Error, body: impl Fn
     } else {
         guard(
             Err(Error::border(
-                Status::Panic,
+                Status::Internal,
                 "a defect in libheys was caught; please report it",
             )),
             body,

@@ -12,37 +12,37 @@ use crate::error::{Error, Status};
 use crate::ffi;
 use crate::panic::guard;
 use crate::result::QueryResult;
-use crate::runtime::runtime;
+use crate::runtime::{block_on, runtime};
 
 /// How long heys_pool_free waits for connections to close.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// A pool of connections. Every function of it may be called by any thread at any time. Free with heys_pool_free.
+/// A pool of connections to one database. Any number of threads may use it at once. Give it back with heys_pool_free.
 pub struct Pool {
     inner: net::Pool,
 }
 
-/// Limits of a pool; a 0 stands for the default in brackets.
+/// Limits of a pool. 0 stands for the default: the environment variable in brackets, or the number after it.
 #[repr(C)]
 pub struct PoolOptions {
-    /// Connections at most [POOL_MAX_SIZE or 3].
+    /// Connections at most [POOL_MAX_SIZE, 3].
     max: u32,
-    /// Milliseconds until an idle connection is closed [POOL_IDLE_TIMEOUT or 10000].
+    /// Milliseconds after which an idle connection is closed [POOL_IDLE_TIMEOUT, 10000].
     idle_timeout_ms: u32,
-    /// Milliseconds that heys_pool_acquire waits, connecting included [POOL_CONNECT_TIMEOUT or 5000].
+    /// Milliseconds to wait for a connection, connecting included [POOL_CONNECT_TIMEOUT, 5000].
     connect_timeout_ms: u32,
-    /// Milliseconds that a query may take before it is cancelled on the server [POOL_QUERY_TIMEOUT or 10000].
+    /// Milliseconds after which a query is cancelled on the server [POOL_QUERY_TIMEOUT, 10000].
     query_timeout_ms: u32,
 }
 
-/// A pool's numbers at one moment.
+/// The state of a pool at one moment.
 #[repr(C)]
-pub struct PoolCounts {
-    /// Connections, connecting ones included.
+pub struct Counts {
+    /// Connections, those being opened or closed included.
     total: usize,
-    /// Of these, idle ones.
+    /// Those of them that are open and not in use.
     idle: usize,
-    /// Callers that wait in the queue.
+    /// Threads that wait for a connection.
     waiting: usize,
 }
 
@@ -50,8 +50,10 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Makes a pool; no connection is opened yet. `conninfo` is a libpq connection string (`host=… dbname=…`) or a
-/// `postgresql://` URL; NULL takes everything from the environment (PG_HOST, PG_PORT, …). `options` may be NULL.
+/// Makes a pool; connections are opened when they are needed. `conninfo` is a connection string as libpq takes it
+/// ("host=localhost dbname=shop", or a postgresql:// URL); NULL takes host, user, password and the rest from the
+/// environment (PG_HOST, PG_PORT, PG_DATABASE, PG_USER, PG_PASSWORD, PG_SSLMODE, PG_SSLROOTCERT). `options` may be NULL
+/// for the defaults.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_pool_new(
     conninfo: *const c_char,
@@ -96,20 +98,21 @@ impl PoolOptions {
     }
 }
 
-/// Takes a connection, waiting and connecting as needed. Give it back with heys_client_release.
+/// Takes a connection out of the pool, opening one or waiting for one as needed. The client is for one thread at a time;
+/// give it back with heys_client_release.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_pool_acquire(pool: *const Pool, out: *mut *mut Client, error: *mut *mut Error) -> Status {
     // SAFETY: the pool is live or NULL, `out` and `error` are writable or NULL.
     unsafe {
         ffi::entry(out, error, || {
             let pool = ffi::required(pool, "pool")?;
-            let client = runtime()?.block_on(pool.inner.acquire())?;
+            let client = block_on(pool.inner.acquire())??;
             Ok(ffi::give(Client::new(client)))
         })
     }
 }
 
-/// One query on a connection of the pool: heys_pool_acquire, heys_client_query, heys_client_release.
+/// Runs a query on any connection of the pool. Arguments, result and errors are those of heys_client_query.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_pool_query(
     pool: *const Pool,
@@ -125,24 +128,23 @@ pub unsafe extern "C" fn heys_pool_query(
             let pool = ffi::required(pool, "pool")?;
             let sql = ffi::text(sql, "sql")?.ok_or_else(|| ffi::null("sql"))?;
             let values = crate::client::values(ffi::slice(values, count, "values")?)?;
-            let runtime = runtime()?;
-            let result = runtime.block_on(async {
+            let result = block_on(async {
                 let mut client = pool.inner.acquire().await?;
                 crate::client::run(&mut client, sql, &values).await
-            })?;
+            })??;
             Ok(ffi::give(QueryResult::new(result)))
         })
     }
 }
 
-/// The pool's numbers.
+/// Counts the pool's connections and the threads that wait for one.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn heys_pool_counts(pool: *const Pool, out: *mut PoolCounts, error: *mut *mut Error) -> Status {
+pub unsafe extern "C" fn heys_pool_counts(pool: *const Pool, out: *mut Counts, error: *mut *mut Error) -> Status {
     // SAFETY: the pool is live or NULL, `out` and `error` are writable or NULL.
     unsafe {
         ffi::entry(out, error, || {
             let counts = ffi::required(pool, "pool")?.inner.counts();
-            Ok(PoolCounts {
+            Ok(Counts {
                 total: counts.total,
                 idle: counts.idle,
                 waiting: counts.waiting,
@@ -151,16 +153,16 @@ pub unsafe extern "C" fn heys_pool_counts(pool: *const Pool, out: *mut PoolCount
     }
 }
 
-/// Ends the pool and frees the handle; NULL is allowed. Idle connections are closed now, checked-out clients stay usable
-/// and close at their release; they are waited for, but for at most five seconds. No other thread may be inside a call
-/// with this pool.
+/// Ends the pool, waits until its connections are closed, and frees it. NULL is allowed. A client that is still out stays
+/// usable and is closed when it is released; it is waited for, but for no longer than five seconds. No other thread may
+/// be using the pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_pool_free(pool: *mut Pool) {
     guard((), || {
         // SAFETY: the caller passes NULL or a pool of this library that is freed only here.
-        if let (Some(pool), Ok(runtime)) = (unsafe { ffi::take(pool) }, runtime()) {
+        if let Some(pool) = unsafe { ffi::take(pool) } {
             // Not awaited for ever: a client that is still checked out closes at its release.
-            let _ = runtime.block_on(async { tokio::time::timeout(END_LIMIT, pool.inner.end()).await });
+            let _ = block_on(async { tokio::time::timeout(END_LIMIT, pool.inner.end()).await });
         }
     });
 }

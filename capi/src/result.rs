@@ -8,7 +8,7 @@ use crate::error::c_text;
 use crate::ffi;
 use crate::panic::guard;
 
-/// What a query gave. It may be read by several threads at once. Free with heys_result_free.
+/// What a query gave. Any number of threads may read it at once. Give it back with heys_result_free.
 pub struct QueryResult {
     inner: CoreResult,
     columns: Vec<CString>,
@@ -28,21 +28,21 @@ impl QueryResult {
     }
 }
 
-/// Rows in the result; 0 for NULL.
+/// The number of rows; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_result_rows(result: *const QueryResult) -> usize {
     // SAFETY: the caller passes NULL or a live result.
     unsafe { ffi::read(result) }.map_or(0, |result| result.inner.len())
 }
 
-/// Columns in the result; 0 for NULL and for statements that return no rows.
+/// The number of columns; 0 for NULL and for a statement that returns no rows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_result_columns(result: *const QueryResult) -> usize {
     // SAFETY: the caller passes NULL or a live result.
     unsafe { ffi::read(result) }.map_or(0, |result| result.columns.len())
 }
 
-/// A column's name, living as long as the result; NULL for a column that is not there.
+/// The name of a column, counted from 0; NULL for a column that is not there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_result_column_name(result: *const QueryResult, column: usize) -> *const c_char {
     // SAFETY: the caller passes NULL or a live result.
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn heys_result_column_name(result: *const QueryResult, col
         .map_or(std::ptr::null(), |name| name.as_ptr())
 }
 
-/// The oid of a column's data type; 0 for a column that is not there.
+/// The OID of a column's type (pg_type.oid); 0 for a column that is not there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_result_column_type(result: *const QueryResult, column: usize) -> u32 {
     // SAFETY: the caller passes NULL or a live result.
@@ -60,9 +60,9 @@ pub unsafe extern "C" fn heys_result_column_type(result: *const QueryResult, col
         .map_or(0, |field| field.type_oid)
 }
 
-/// A value in PostgreSQL's text form, living as long as the result, with its length in bytes in `*length` (which may be
-/// NULL). NULL means SQL NULL, or a cell that is not there; an empty value is not NULL but has length 0. The bytes are
-/// not NUL-terminated.
+/// A value in PostgreSQL's text format; its length in bytes is written to `*length` unless `length` is NULL. The bytes
+/// have no NUL at the end. NULL means SQL NULL, or a row or column that is not there; an empty value is not NULL and has
+/// length 0. Rows and columns are counted from 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_result_value(
     result: *const QueryResult,
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn heys_result_value(
     value.map_or(std::ptr::null(), |bytes| bytes.as_ptr().cast())
 }
 
-/// Whether a value is SQL NULL (or a cell that is not there).
+/// Whether a value is SQL NULL; true also for a row or column that is not there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_result_is_null(result: *const QueryResult, row: usize, column: usize) -> bool {
     // SAFETY: the caller passes NULL or a live result.
@@ -86,14 +86,14 @@ pub unsafe extern "C" fn heys_result_is_null(result: *const QueryResult, row: us
         .is_none()
 }
 
-/// The command tag (`SELECT 3`, `CREATE TABLE`) of the last statement, living as long as the result.
+/// The command tag of the last statement ("SELECT 3", "CREATE TABLE"). NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_result_command(result: *const QueryResult) -> *const c_char {
     // SAFETY: the caller passes NULL or a live result.
     unsafe { ffi::read(result) }.map_or(std::ptr::null(), |result| result.command.as_ptr())
 }
 
-/// Rows that the last statement returned or changed; -1 where its tag has no count.
+/// How many rows the last statement returned or changed; -1 if its command tag has no number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_result_row_count(result: *const QueryResult) -> i64 {
     // SAFETY: the caller passes NULL or a live result.
@@ -102,7 +102,7 @@ pub unsafe extern "C" fn heys_result_row_count(result: *const QueryResult) -> i6
         .map_or(-1, |count| i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-/// Frees a result; NULL is allowed.
+/// Frees a result and the strings and values read from it. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_result_free(result: *mut QueryResult) {
     // SAFETY: the caller passes NULL or a result of this library that is freed only here.
