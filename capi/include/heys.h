@@ -304,8 +304,9 @@ void heys_pool_free(heys_pool *pool);
  * if `count` is 0. Without parameters `sql` may hold several statements, and the result is that of the last one. Free
  * the result with heys_result_free.
  *
- * The query timeout of the pool holds. After an error of the server the client can be used as before; COPY FROM STDIN
- * is such an error, and the rows of COPY TO STDOUT are dropped.
+ * The query timeout of the pool holds. After an error of the server the client can be used as before. COPY FROM STDIN
+ * copies nothing and fails with HEYS_STATUS_USAGE, and the rows of COPY TO STDOUT are dropped; the client can be used as
+ * before after both.
  */
 heys_status heys_client_query(const heys_client *client,
                               const char *sql,

@@ -88,8 +88,9 @@ pub(crate) async fn run(
 /// if `count` is 0. Without parameters `sql` may hold several statements, and the result is that of the last one. Free
 /// the result with heys_result_free.
 ///
-/// The query timeout of the pool holds. After an error of the server the client can be used as before; COPY FROM STDIN
-/// is such an error, and the rows of COPY TO STDOUT are dropped.
+/// The query timeout of the pool holds. After an error of the server the client can be used as before. COPY FROM STDIN
+/// copies nothing and fails with HEYS_STATUS_USAGE, and the rows of COPY TO STDOUT are dropped; the client can be used as
+/// before after both.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heys_client_query(
     client: *const Client,

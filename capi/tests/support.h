@@ -121,10 +121,13 @@ static inline void wait_until(const heys_pool *pool, const char *sql, const char
 static inline long backend(const heys_client *client) {
   heys_error *error = NULL;
   heys_result *result = NULL;
-  OK(heys_client_query(client, "SELECT 'pid ' || pg_backend_pid()", NULL, 0, &result, &error));
-  long pid = strtol(heys_result_value(result, 0, 0, NULL) + 4, NULL, 10);
+  OK(heys_client_query(client, "SELECT pg_backend_pid()", NULL, 0, &result, &error));
+  size_t length;
+  const char *value = heys_result_value(result, 0, 0, &length);
+  CHECK(value != NULL && length > 0 && length < 12);
+  long pid = 0;
+  for (size_t i = 0; i < length; i++) pid = pid * 10 + (value[i] - '0');
   heys_result_free(result);
-  CHECK(pid > 0);
   return pid;
 }
 

@@ -3,6 +3,7 @@
  * another thread. The first argument is a connection string; without one the environment (PG_HOST, PG_USER, …) decides.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,23 +53,33 @@ static void show_timeout(const heys_client *client) {
   heys_error_free(error);
 }
 
-static void *send_cancel(void *argument) {
+struct canceller {
+  heys_cancel *cancel;
+  atomic_bool done;
+};
+
+/* Once would do if it came while the query runs; this thread cannot know when it begins. */
+static void *send_cancels(void *argument) {
+  struct canceller *canceller = argument;
   heys_error *error = NULL;
-  usleep(200 * 1000);
-  if (heys_cancel_send(argument, &error) != HEYS_STATUS_OK) fail("cancel", error);
+  while (!atomic_load(&canceller->done)) {
+    if (heys_cancel_send(canceller->cancel, &error) != HEYS_STATUS_OK) fail("cancel", error);
+    usleep(50 * 1000);
+  }
   return NULL;
 }
 
 static void show_cancel(const heys_client *client) {
   heys_error *error = NULL;
   heys_result *result = NULL;
-  heys_cancel *cancel = NULL;
+  struct canceller canceller = {NULL, false};
   pthread_t thread;
-  if (heys_client_cancel(client, &cancel, &error) != HEYS_STATUS_OK) fail("cancel handle", error);
-  if (pthread_create(&thread, NULL, send_cancel, cancel) != 0) exit(1);
+  if (heys_client_cancel(client, &canceller.cancel, &error) != HEYS_STATUS_OK) fail("cancel object", error);
+  if (pthread_create(&thread, NULL, send_cancels, &canceller) != 0) exit(1);
   heys_status status = heys_client_query(client, "SELECT pg_sleep(60)", NULL, 0, &result, &error);
+  atomic_store(&canceller.done, true);
   pthread_join(thread, NULL);
-  heys_cancel_free(cancel);
+  heys_cancel_free(canceller.cancel);
   if (status != HEYS_STATUS_SERVER || strcmp(heys_error_sqlstate(error), "57014") != 0) fail("sleep", error);
   printf("cancelled: SQLSTATE %s\n", heys_error_sqlstate(error));
   heys_error_free(error);

@@ -26,9 +26,9 @@ export async function linkC(archive, folder) {
   const at = (name) => path.join(work, name)
   const quietly = { print: false }
   try {
-    // Only what the declared functions reach; one that is missing fails here.
+    // Only what the declared functions reach; one that is missing fails here. -d: a common symbol would keep its name.
     const roots = declared().flatMap((name) => ['--undefined', name, '--require-defined', name])
-    await must('ld', ['-r', '--gc-sections', ...roots, archive, '-o', at('all.o')], quietly)
+    await must('ld', ['-r', '-d', '--gc-sections', ...roots, archive, '-o', at('all.o')], quietly)
     // LLVM's bitcode of some objects would make other tools take the whole for bitcode.
     const strip = ['--strip-debug', '--remove-section=.llvmbc', '--remove-section=.llvmcmd']
     const names = ['--wildcard', '--keep-global-symbol=heys_*']

@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import path from 'node:path'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
@@ -51,19 +52,26 @@ async function endOn(signal) {
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, endOn)
 
+async function answerLines(stream, answer) {
+  // A program that ends in the middle of a question needs no answer.
+  stream.on('error', () => {})
+  for await (const line of createInterface({ input: stream })) stream.write(`${await answer(line)}\n`)
+}
+
 /**
  * Runs a program to its end.
  *
  * `print`: pass its output on as it comes (default), else keep it for the result alone. `limit`: milliseconds after
- * which its whole process group is killed. Resolves `{code, output, timedOut}`; a program that cannot be started
+ * which its whole process group is killed. `answer`: descriptor 3 is a line to us; `answer(line)` resolves to the line
+ * that goes back. Resolves `{code, output, timedOut}`; a program that cannot be started
  * has code 127.
  */
-export function run(program, args, { print = true, cwd = root, env = {}, limit, input } = {}) {
+export function run(program, args, { print = true, cwd = root, env = {}, limit, input, answer } = {}) {
   return new Promise((resolve) => {
     const child = spawn(program, args, {
       cwd,
       env: { ...process.env, ...env },
-      stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+      stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...(answer ? ['pipe'] : [])],
       detached: true,
     })
     const pieces = []
@@ -75,6 +83,7 @@ export function run(program, args, { print = true, cwd = root, env = {}, limit, 
       })
     }
     if (input !== undefined) child.stdin.end(input)
+    if (answer) answerLines(child.stdio[3], answer)
     const timer =
       limit &&
       setTimeout(() => {
