@@ -151,7 +151,6 @@ describe('a checked-out client that loses its connection', limit, () => {
   it('rejects its query and never ends the process', async () => {
     const program = `
       const { pg } = require(${JSON.stringify(require.resolve('../provider'))})
-      const { settings } = require(${JSON.stringify(require.resolve('../server'))})
       async function main() {
         const pool = new pg.Pool({ ...JSON.parse(process.argv[1]), max: 2 })
         pool.on('error', () => {})
