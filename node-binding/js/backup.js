@@ -6,73 +6,81 @@ const { fromRaw } = require('./errors')
 /** runBackup: one backup, cancelled by signals, a deadline or an AbortSignal, each of which counts as a failure. */
 
 const SIGNALS = ['SIGINT', 'SIGTERM']
-/** Left of a function's time for aborting the upload and telling Telegram; at most half of what there is. */
-const MARGIN_MILLIS = 10000
+/** Our own listeners of all runs, by which the program's are told from them. */
+const ours = new Set()
+/** What the addon still works on: promises of reports. */
+const works = new Set()
 /** setTimeout's limit. */
 const LONGEST_TIMER = 0x7fffffff
 
 /** These are JavaScript's; everything else goes to the addon, over the environment's settings. */
-const OWN = ['env', 'context', 'deadline', 'deadlineMarginMillis', 'signal', 'onProgress']
+const OWN = ['env', 'context', 'deadline', 'signal', 'onProgress']
 
 function overridesOf(options) {
   return Object.fromEntries(Object.entries(options).filter(([key, value]) => !OWN.includes(key) && value !== undefined))
 }
 
-/** Milliseconds until the run must be cancelled, or undefined. */
-function timeLeft({ context, deadline, deadlineMarginMillis = MARGIN_MILLIS }) {
+/** Milliseconds until the run must be over, what a failure leaves to undo included, or undefined. */
+function timeLeft({ context, deadline }) {
   const spans = []
   if (context && typeof context.getRemainingTimeInMillis === 'function') spans.push(context.getRemainingTimeInMillis())
   if (deadline !== undefined) spans.push(Number(deadline) - Date.now())
   if (spans.length === 0) return undefined
   const left = Math.min(...spans)
-  return Math.max(0, left - Math.min(deadlineMarginMillis, left / 2))
+  if (Number.isNaN(left)) throw new TypeError('deadline must be a Date or milliseconds since 1970')
+  return Math.max(0, left)
 }
 
-/** Calls `cancel(why)` for what may end a run early. Returns a function that stops listening and says which signal came. */
-function listen(options, cancel) {
-  let caught
-  const undo = []
-  for (const signal of SIGNALS) {
-    const onSignal = () => {
-      if (caught === undefined) caught = signal
+/**
+ * Calls `cancel(signal)` when a signal comes. Returns a function that stops listening and returns the signal that then
+ * has to do what it came for.
+ */
+function listenToSignals(cancel) {
+  let toRaise
+  const listeners = SIGNALS.map((signal) => {
+    const listener = () => {
+      // A program with listeners of its own decides itself what the signal means; those set by once() are gone later.
+      if (process.listeners(signal).every((each) => ours.has(each))) toRaise = signal
       cancel(signal)
     }
-    process.on(signal, onSignal)
-    undo.push(() => process.removeListener(signal, onSignal))
-  }
-  const left = timeLeft(options)
-  if (left !== undefined) {
-    const timer = setTimeout(() => cancel('the deadline is near'), Math.min(left, LONGEST_TIMER))
-    undo.push(() => clearTimeout(timer))
-  }
-  const { signal } = options
-  if (signal) {
-    const onAbort = () => cancel('aborted by the caller')
-    if (signal.aborted) onAbort()
-    else signal.addEventListener('abort', onAbort, { once: true })
-    undo.push(() => signal.removeEventListener('abort', onAbort))
-  }
+    ours.add(listener)
+    // Before a once() of the program's is taken off the list.
+    process.prependListener(signal, listener)
+    return [signal, listener]
+  })
   return () => {
-    for (const step of undo) step()
-    return caught
+    for (const [signal, listener] of listeners) {
+      process.removeListener(signal, listener)
+      ours.delete(listener)
+    }
+    return toRaise
   }
 }
 
-function nativeBackup(native, options, started) {
+/** Calls `cancel(why)` when the AbortSignal `signal` is or becomes aborted. Returns a function that stops listening. */
+function listenToAbort(signal, cancel) {
+  if (!signal) return () => {}
+  const onAbort = () => cancel('aborted by the caller')
+  if (signal.aborted) onAbort()
+  else signal.addEventListener('abort', onAbort, { once: true })
+  return () => signal.removeEventListener('abort', onAbort)
+}
+
+/** Begins a run. Its promise is of the report; a run that could not begin rejects it at once. */
+function nativeBackup(native, id, options) {
   const { env = process.env, onProgress } = options
-  const id = driver.request()
   return new Promise((resolve, reject) => {
     native.backup(
       id,
       { ...env },
       overridesOf(options),
       require('./tls').roots(),
+      timeLeft(options),
       (event) => {
         if (onProgress) onProgress(event)
       },
       (raw, report) => (raw ? reject(fromRaw(raw)) : resolve(report)),
     )
-    started(id)
   })
 }
 
@@ -86,18 +94,26 @@ function nativeBackup(native, options, started) {
  */
 async function runBackup(options = {}) {
   const native = driver.load()
-  let stop
+  const id = driver.request()
+  const cancel = (why) => native.backupCancel(id, why)
+  const work = nativeBackup(native, id, options)
+  works.add(work)
+  const ignoreAbort = listenToAbort(options.signal, cancel)
+  const ignoreSignals = listenToSignals(cancel)
   // The addon works on threads of its own; this keeps the process alive for them.
   const alive = setInterval(() => {}, LONGEST_TIMER)
   try {
-    return await nativeBackup(native, options, (id) => {
-      stop = listen(options, (why) => native.backupCancel(id, why))
-    })
+    return await work
   } finally {
     clearInterval(alive)
-    const signal = stop && stop()
-    // With no listener but ours, the signal still has to do what it came for.
-    if (signal !== undefined && process.listenerCount(signal) === 0) process.kill(process.pid, signal)
+    works.delete(work)
+    ignoreAbort()
+    const signal = ignoreSignals()
+    if (signal !== undefined) {
+      // An unhandled rejection would end the process while other runs still abort their uploads.
+      await Promise.allSettled(works)
+      if (process.listenerCount(signal) === 0) process.kill(process.pid, signal)
+    }
   }
 }
 

@@ -194,12 +194,16 @@ export interface Native {
     logLevel: string
   }
 
-  /** One backup. Settings come from `env`; `roots` are Node's root certificates (PEM) for when the system has none. */
+  /**
+   * One backup. Settings come from `env`; `roots` are Node's root certificates (PEM) for when the system has none; by
+   * `millisLeft` from now everything is over, what must be undone included.
+   */
   backup(
     request: number,
     env: Record<string, string | undefined>,
     overrides: Record<string, unknown>,
     roots: string,
+    millisLeft: number | undefined,
     onProgress: (event: object) => void,
     onDone: (error: RawError | null, report: object | null) => void,
   ): void

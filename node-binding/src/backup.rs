@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use heys_core::backup::{self, CancelReason, CancelToken, Progress, Report, Settings};
 use heys_core::config::Trust;
@@ -39,6 +40,8 @@ pub(crate) struct Call {
     pub(crate) request: i32,
     pub(crate) variables: HashMap<String, String>,
     pub(crate) roots: Option<String>,
+    /// From now to the end of the caller's time.
+    pub(crate) time_left: Option<Duration>,
     pub(crate) on_progress: Reference,
     pub(crate) on_done: Reference,
 }
@@ -50,9 +53,11 @@ pub(crate) fn start(environment: &Environment, call: Call) -> Result<(), String>
         request,
         variables,
         roots,
+        time_left,
         on_progress,
         on_done,
     } = call;
+    let deadline = time_left.and_then(|left| Instant::now().checked_add(left));
     let token = CancelToken::new();
     let running = Running {
         token: token.clone(),
@@ -77,6 +82,7 @@ pub(crate) fn start(environment: &Environment, call: Call) -> Result<(), String>
                 places.extra_roots.clone_from(&roots);
             }
             settings.https.extra_roots = roots;
+            settings.deadline = deadline;
             Ok(())
         };
         let progress = move |event| queue.send(Message::BackupProgress { request, event });
@@ -92,12 +98,7 @@ pub(crate) fn start(environment: &Environment, call: Call) -> Result<(), String>
 /// `backupCancel`: the first reason stays.
 pub(crate) fn cancel(environment: &Environment, request: i32, why: String) {
     if let Some(running) = environment.backups.borrow().0.get(&request) {
-        running.token.cancel(match why.as_str() {
-            "SIGINT" => CancelReason::Interrupt,
-            "SIGTERM" => CancelReason::Terminate,
-            "the deadline is near" => CancelReason::Deadline,
-            _ => CancelReason::Caller(why.into()),
-        });
+        running.token.cancel(why.as_str().into());
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::time::Duration;
 
 use heys_core::Error;
 use heys_core::error::Kind;
@@ -250,7 +251,7 @@ functions! {
         environment::read(js, env).map_err(|error| error.to_string())
     }
 
-    c"backup" => fn backup_(js, environment, [request, env, overrides, roots, on_progress, on_done], 6) {
+    c"backup" => fn backup_(js, environment, [request, env, overrides, roots, millis_left, on_progress, on_done], 7) {
         if environment.setup().is_none() {
             return Err("init was not called".into());
         }
@@ -264,6 +265,8 @@ functions! {
             request: id(js, request),
             variables,
             roots: js.get_string(roots).filter(|roots| !roots.is_empty()),
+            // Not finite or negative = no duration.
+            time_left: js.get_number(millis_left).and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()),
             on_progress: function(on_progress)?,
             on_done: function(on_done)?,
         })?;
