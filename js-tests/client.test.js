@@ -162,9 +162,12 @@ describe('connecting', () => {
   it('says that the connection ended when the server hangs up', async () => {
     const server = net.createServer((socket) => socket.on('error', () => {}).end())
     await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const client = await make({ host: '127.0.0.1', port: server.address().port })
-    assert.equal((await rejection(client.connect())).message, 'Connection terminated unexpectedly')
-    server.close()
+    try {
+      const client = await make({ host: '127.0.0.1', port: server.address().port })
+      assert.equal((await rejection(client.connect())).message, 'Connection terminated unexpectedly')
+    } finally {
+      server.close()
+    }
   })
 })
 
