@@ -65,7 +65,8 @@ function findBinary() {
 async function startSandbox(options = {}) {
   const config = {}
   for (const [part, value] of Object.entries(options)) {
-    if (!PARTS.includes(part)) throw new TypeError(`unknown part of the sandbox: ${part} (there are ${PARTS.join(', ')})`)
+    if (!PARTS.includes(part))
+      throw new TypeError(`unknown part of the sandbox: ${part} (there are ${PARTS.join(', ')})`)
     if (value) config[part] = value === true ? {} : value
   }
   const child = spawn(findBinary(), ['--config', JSON.stringify(config)], {
