@@ -168,7 +168,7 @@ describe('runBackup()', () => {
     await nothingRemains(/aborted by the caller/)
   })
 
-  it('is over before its deadline, whatever the store does', async () => {
+  it('is over before its deadline, whatever the store does', { timeout: 30000 }, async () => {
     for (const operation of ['CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload']) {
       await sandbox.telegram.clear()
       await stall(operation)
@@ -315,7 +315,7 @@ describe('the handler', () => {
     await nothingRemains(/not-there/)
   })
 
-  it('answers within the time that the context leaves', async () => {
+  it('answers within the time that the context leaves', { timeout: 30000 }, async () => {
     await stall('UploadPart')
     const begun = Date.now()
     const { statusCode, body } = await handler({}, context(4000))
@@ -325,7 +325,7 @@ describe('the handler', () => {
     await nothingRemains(/out of time/)
   })
 
-  it('leaves no process of pg_dump behind', async () => {
+  it('leaves no process of pg_dump behind', { timeout: 30000 }, async () => {
     await stall('UploadPart')
     await handler({}, context(2000))
     const sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump'"
