@@ -1,11 +1,11 @@
 //! heys-db's Node addon: drives PostgreSQL sessions on Node's own loop.
 //!
 //! The border to JavaScript is `js/native.d.ts`. A query takes no other thread: its bytes go to the socket from the
-//! call itself, `uv_poll` tells of the answer, and what came is handed over in batches ([`records`]). Connecting and
-//! cancels run on tokio ([`runtime`]) and report through one queue for each environment ([`queue`]).
+//! call itself, `uv_poll` tells of the answer, and what came is handed over in batches (`records`). Connecting and
+//! cancels run on tokio (`runtime`) and report through one queue for each environment (`queue`).
 //!
-//! `unsafe` lives in few places: [`raw`] (N-API), [`uv`] and [`handle`] (libuv), [`socket`] (system calls), and the
-//! callbacks of [`env`], [`session`] and [`exports`], which turn libuv's and N-API's pointers into references.
+//! `unsafe` lives in few places: `raw` (N-API), `uv` and `handle` (libuv), `socket` (system calls), and the
+//! callbacks of `env`, `session` and `exports`, which turn libuv's and N-API's pointers into references.
 
 mod backup;
 mod commands;
