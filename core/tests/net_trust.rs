@@ -53,7 +53,7 @@ impl Drop for Folder {
 fn places(root: &Path) -> Places {
     Places {
         working_folder: Some(root.join("cwd")),
-        entry_folder: Some(root.join("app/entry")),
+        entry_folders: vec![root.join("app/entry")],
         platform_file: Some(root.join("platform.crt")),
         home: Some(root.join("home")),
         system: false,

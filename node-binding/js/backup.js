@@ -69,12 +69,14 @@ function listenToAbort(signal, cancel) {
 /** Begins a run. Its promise is of the report; a run that could not begin rejects it at once. */
 function nativeBackup(native, id, options) {
   const { env = process.env, onProgress } = options
+  const tls = require('./tls')
   return new Promise((resolve, reject) => {
     native.backup(
       id,
       { ...env },
       overridesOf(options),
-      require('./tls').roots(),
+      tls.roots(),
+      tls.entryFolders(),
       timeLeft(options),
       (event) => {
         if (onProgress) onProgress(event)

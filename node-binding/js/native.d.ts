@@ -35,6 +35,9 @@ export interface ConnectOptions {
   serverName?: string
   /** 'files': the trust order of getPool and runBackup; 'given': only `ca` (JS passes Node's roots). */
   trust: 'files' | 'given'
+  /** For 'files': the program's own folders, and Node's roots (PEM) where the system has none. */
+  entryFolders?: string[]
+  extraRoots?: string
   directTls?: boolean
   targetSessionAttrs?: string
   channelBinding?: boolean
@@ -191,6 +194,8 @@ export interface Native {
     pool: { max: number; idleTimeoutMillis: number; connectionTimeoutMillis: number; query_timeout: number }
     connect: ConnectOptions
     perFunctionMetrics: boolean
+    /** Whether the system has a store of root certificates. */
+    systemRoots: boolean
     logLevel: string
   }
 
@@ -203,6 +208,7 @@ export interface Native {
     env: Record<string, string | undefined>,
     overrides: Record<string, unknown>,
     roots: string,
+    entryFolders: string[],
     millisLeft: number | undefined,
     onProgress: (event: object) => void,
     onDone: (error: RawError | null, report: object | null) => void,

@@ -39,8 +39,16 @@ function observe(pool, name, debug) {
   }
 }
 
+/** Where the server's certificate is verified, what JavaScript knows of places for roots. */
+function withRoots(connect, systemRoots) {
+  if (connect.sslMode === 'disable') return connect
+  const { entryFolders, roots } = require('./tls')
+  const verifies = connect.sslMode.startsWith('verify')
+  return { ...connect, entryFolders: entryFolders(), extraRoots: verifies && !systemRoots ? roots() : undefined }
+}
+
 function make(name, settings) {
-  const { connect } = settings
+  const connect = withRoots(settings.connect, settings.systemRoots)
   const [first] = connect.hosts
   const pool = new Pool({
     ...settings.pool,

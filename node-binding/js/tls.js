@@ -1,6 +1,7 @@
 'use strict'
 
 const net = require('net')
+const path = require('path')
 
 /** node-postgres's `ssl` option as the addon's ConnectOptions. Nothing in it is ignored: what cannot be expressed is refused. */
 
@@ -38,6 +39,21 @@ function roots() {
   return nodeRoots
 }
 
+/**
+ * The program's own folders, in which `certs/root.crt` may lie: the entry module's, and those whose node_modules holds
+ * heys-db, because the entry module of a function is its platform's.
+ */
+function entryFolders() {
+  const folders = []
+  const entry = (require.main && require.main.filename) || process.argv[1]
+  if (entry) folders.push(path.dirname(entry))
+  const modules = `${path.sep}node_modules${path.sep}`
+  for (let at = __dirname.lastIndexOf(modules); at > 0; at = __dirname.lastIndexOf(modules, at - 1)) {
+    folders.push(__dirname.slice(0, at))
+  }
+  return folders
+}
+
 function modeOf(ssl, libpqMode) {
   const verifies =
     ssl.rejectUnauthorized === undefined ? process.env.NODE_TLS_REJECT_UNAUTHORIZED !== '0' : ssl.rejectUnauthorized
@@ -72,4 +88,4 @@ function tlsOptions(parameters) {
   return out
 }
 
-module.exports = { tlsOptions, roots }
+module.exports = { tlsOptions, roots, entryFolders }

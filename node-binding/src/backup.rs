@@ -39,7 +39,10 @@ impl Backups {
 pub(crate) struct Call {
     pub(crate) request: i32,
     pub(crate) variables: HashMap<String, String>,
+    /// Node's own roots, PEM.
     pub(crate) roots: Option<String>,
+    /// The program's own folders, in which the server's roots may lie.
+    pub(crate) entry_folders: Vec<String>,
     /// From now to the end of the caller's time.
     pub(crate) time_left: Option<Duration>,
     pub(crate) on_progress: Reference,
@@ -53,6 +56,7 @@ pub(crate) fn start(environment: &Environment, call: Call) -> Result<(), String>
         request,
         variables,
         roots,
+        entry_folders,
         time_left,
         on_progress,
         on_done,
@@ -80,6 +84,7 @@ pub(crate) fn start(environment: &Environment, call: Call) -> Result<(), String>
             let roots: Option<Arc<[u8]>> = roots.map(|pem| Arc::from(pem.into_bytes()));
             if let Trust::Files(places) = &mut settings.database.tls.trust {
                 places.extra_roots.clone_from(&roots);
+                places.entry_folders = entry_folders.into_iter().map(Into::into).collect();
             }
             settings.https.extra_roots = roots;
             settings.deadline = deadline;

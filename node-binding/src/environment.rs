@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use heys_core::Result;
-use heys_core::config::{Config, PoolSettings};
+use heys_core::config::{Config, PoolSettings, trust};
 
 use crate::options;
 use crate::raw::{Js, Value};
@@ -40,6 +40,7 @@ pub(crate) fn read(js: Js, env: Value) -> Result<Value> {
     js.set(out, c"pool", pool);
     js.set(out, c"connect", options::write(js, &config));
     js.set(out, c"perFunctionMetrics", js.bool(settings.per_function_metrics));
+    js.set(out, c"systemRoots", js.bool(trust::has_system_store()));
     js.set(out, c"logLevel", js.string(&settings.log_level));
     Ok(out)
 }

@@ -251,7 +251,7 @@ functions! {
         environment::read(js, env).map_err(|error| error.to_string())
     }
 
-    c"backup" => fn backup_(js, environment, [request, env, overrides, roots, millis_left, on_progress, on_done], 7) {
+    c"backup" => fn backup_(js, environment, [request, env, overrides, roots, entry_folders, millis_left, on_progress, on_done], 8) {
         if environment.setup().is_none() {
             return Err("init was not called".into());
         }
@@ -265,6 +265,7 @@ functions! {
             request: id(js, request),
             variables,
             roots: js.get_string(roots).filter(|roots| !roots.is_empty()),
+            entry_folders: options::strings(js, entry_folders),
             // Not finite or negative = no duration.
             time_left: js.get_number(millis_left).and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()),
             on_progress: function(on_progress)?,

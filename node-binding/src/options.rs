@@ -103,6 +103,13 @@ pub(crate) fn read(js: Js, options: Value) -> Result<Config> {
     Ok(config)
 }
 
+/// The strings of an array; none when it is no array.
+pub(crate) fn strings(js: Js, list: Value) -> Vec<String> {
+    (0..js.length(list))
+        .filter_map(|index| js.get_string(js.element(list, index)))
+        .collect()
+}
+
 /// Where the roots of getPool are looked for. JavaScript knows the entry module's folder and Node's own roots.
 fn places(js: Js, options: Value) -> Places {
     let lookup = |name: &str| match name {
@@ -112,7 +119,8 @@ fn places(js: Js, options: Value) -> Places {
         _ => None,
     };
     let mut places = Places::of_process(&lookup);
-    places.entry_folder = js.get_string(js.property(options, c"entryFolder")).map(Into::into);
+    let folders = js.property(options, c"entryFolders");
+    places.entry_folders = strings(js, folders).into_iter().map(Into::into).collect();
     places.extra_roots = js
         .get_string(js.property(options, c"extraRoots"))
         .map(|pem| Arc::from(pem.into_bytes()));

@@ -42,8 +42,9 @@ pub enum Trust {
 pub struct Places {
     /// The working folder.
     pub working_folder: Option<PathBuf>,
-    /// The folder of the program's entry module (Node's `require.main`).
-    pub entry_folder: Option<PathBuf>,
+    /// The folders of the program's entry module, nearest first: Node's `require.main` and the folder whose
+    /// `node_modules` holds heys-db.
+    pub entry_folders: Vec<PathBuf>,
     /// The platform's file, [`PLATFORM_ROOTS`] unless a test says otherwise.
     pub platform_file: Option<PathBuf>,
     /// The home folder.
@@ -59,7 +60,7 @@ impl Places {
     pub fn of_process(lookup: &dyn Fn(&str) -> Option<String>) -> Places {
         Places {
             working_folder: std::env::current_dir().ok(),
-            entry_folder: None,
+            entry_folders: Vec::new(),
             platform_file: Some(PathBuf::from(PLATFORM_ROOTS)),
             home: lookup("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
             system: true,
@@ -71,7 +72,7 @@ impl Places {
     pub fn none() -> Places {
         Places {
             working_folder: None,
-            entry_folder: None,
+            entry_folders: Vec::new(),
             platform_file: None,
             home: None,
             system: false,
@@ -84,7 +85,7 @@ impl Places {
         let certs = |folder: &Path| folder.join("certs/root.crt");
         let mut files = Vec::new();
         files.extend(self.working_folder.as_deref().map(certs));
-        if let Some(entry) = self.entry_folder.as_deref() {
+        for entry in &self.entry_folders {
             files.extend([certs(entry), certs(&entry.join("shared"))]);
             files.extend(entry.parent().map(certs));
         }
@@ -247,6 +248,12 @@ pub fn roots(tls: &TlsOptions) -> Result<Roots> {
             },
         ),
     ))
+}
+
+/// Whether there is a system's store, its contents unread.
+pub fn has_system_store() -> bool {
+    let found = openssl_probe::probe();
+    found.cert_file.is_some() || !found.cert_dir.is_empty()
 }
 
 /// The system's store, by `SSL_CERT_FILE`, `SSL_CERT_DIR` or the places that distributions use; `None` = there is none.
