@@ -1,7 +1,7 @@
 // npm test: sets up, builds, checks and tests everything, and closes with `N passed, N failed, N skipped`.
 //
-// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs. A section that fails does not keep
-// the others from running.
+// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs, and big, which takes minutes and
+// disk space and runs only when it is named or `all` is. A section that fails does not keep the others from running.
 
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -141,9 +141,16 @@ const SECTIONS = {
   async docs() {
     await nodeTests('documents', testFiles('scripts/docs'))
   },
+  async big() {
+    await nodeTests('backup of 1 GB', testFiles('scripts/big'))
+  },
 }
 
-const wanted = process.argv.slice(2)
+/** Not part of a plain `npm test`. */
+const LONG = ['big']
+const words = process.argv.slice(2)
+const everything = Object.keys(SECTIONS)
+const wanted = words.includes('all') ? everything : words
 const unknown = wanted.filter((name) => !Object.hasOwn(SECTIONS, name))
 if (unknown.length > 0) {
   console.error(`There is no section ${unknown.join(', ')}; there are ${Object.keys(SECTIONS).join(', ')}`)
@@ -155,7 +162,7 @@ section('Setup')
 await setupOrExit()
 done('everything needed is here')
 
-const names = wanted.length > 0 ? wanted : Object.keys(SECTIONS)
+const names = wanted.length > 0 ? wanted : everything.filter((name) => !LONG.includes(name))
 try {
   if (names.some((name) => !['lint', 'rust'].includes(name))) {
     await build()
