@@ -865,10 +865,10 @@ fn a_waiter_times_out_while_it_waits_for_a_permit() {
 fn yield_idle_closes_the_connection_that_was_idle_longest() {
     let mut rig = Rig::new(plain());
     let conns = rig.idle(2);
-    assert!(rig.pool.yield_idle(rig.now));
+    assert!(rig.pool.yield_idle(rig.now).is_some());
     assert_eq!(rig.action(), close(conns[0]));
-    assert!(rig.pool.yield_idle(rig.now));
-    assert!(!rig.pool.yield_idle(rig.now));
+    assert!(rig.pool.yield_idle(rig.now).is_some());
+    assert!(rig.pool.yield_idle(rig.now).is_none());
     assert_eq!(rig.action(), close(conns[1]));
 }
 

@@ -64,11 +64,33 @@ describe('the process', () => {
     )
   })
 
+  it('stays while the only connection, idle for too long, is replaced', async () => {
+    const outcome = await run(`
+      const pool = new heys.Pool({ ...target, max: 1, idleTimeoutMillis: 20, allowExitOnIdle: true })
+      const pid = () => pool.query('SELECT pg_backend_pid() AS pid').then(({ rows }) => rows[0].pid)
+      const first = await pid()
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60)
+      console.log((await pid()) === first)`)
+    ended(outcome, 'false')
+  })
+
   it('awaits the end of a pool, though its clients are idle', async () => {
     ended(
       await run("await heys.getPool().query('SELECT 1'); await heys.closePool(); console.log('closed')"),
       '[DB-Pool] Pool initialized with max: 3\nclosed',
     )
+  })
+
+  it('awaits the end of a pool, though its last client was closed before and waits for the server', async () => {
+    const outcome = await run(`
+      const pool = new heys.Pool({ ...target, max: 1, idleTimeoutMillis: 20, allowExitOnIdle: true })
+      await pool.query('SELECT 1')
+      const removed = new Promise((resolve) => pool.once('remove', resolve))
+      while (pool.totalCount > 0) await new Promise((resolve) => setTimeout(resolve, 1))
+      await pool.end()
+      await removed
+      console.log('ended')`)
+    ended(outcome, 'ended')
   })
 
   it('does not load the addon or read the environment at require', async () => {

@@ -15,6 +15,10 @@ const sessions = []
 const shapes = []
 const attempts = new Map()
 const cancels = new Map()
+/** Pools that share their limit with other threads. */
+const sharing = new Map()
+/** An ended pool still answers for its numbers; its machine goes with it. */
+const machines = new FinalizationRegistry((id) => native.poolFree(id))
 let nextRequest = 1
 let native
 
@@ -52,6 +56,10 @@ const hooks = {
     const done = cancels.get(id)
     cancels.delete(id)
     if (done !== undefined) done(raw)
+  },
+  onPool(id, length) {
+    const pool = sharing.get(id)
+    if (pool !== undefined) pool._act(length)
   },
 }
 
@@ -91,4 +99,4 @@ function forget(session) {
   sessions[session] = undefined
 }
 
-module.exports = { words, shapes, load, connect, cancel, forget, request }
+module.exports = { words, shapes, sharing, machines, load, connect, cancel, forget, request }

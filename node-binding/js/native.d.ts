@@ -74,6 +74,8 @@ export interface Hooks {
   onShape(shape: number, fields: RawField[]): Uint8Array | number[]
   /** The answer to cancel(): the cancel connection was closed by the server, or failed. */
   onCancelled(request: number, error: RawError | undefined): void
+  /** A pool with a limit's name has something to do: `length` words, as from the `pool*` calls. */
+  onPool(pool: number, length: number): void
 }
 
 export interface RawField {
@@ -166,6 +168,8 @@ export interface Native {
     maxUses: number,
     endFailsWaiters: boolean,
     resetMillis: number,
+    /** Pools of one name keep `max` together, over all threads of the process. */
+    limit: string | undefined,
   ): number
   /** The waiter's id is returned through words[0]; records begin at words[1]. */
   poolAcquire(pool: number): number

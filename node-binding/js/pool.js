@@ -151,8 +151,11 @@ class Pool extends EventEmitter {
       Number.isFinite(maxUses) ? maxUses : 0,
       this._differences.endRejectsWaiters,
       RESET_MILLIS,
+      this.options.heysLimit,
     )
     this._native = native
+    driver.machines.register(this, this._id)
+    if (this.options.heysLimit !== undefined) driver.sharing.set(this._id, this)
     return native
   }
 
@@ -398,8 +401,6 @@ class Pool extends EventEmitter {
     if (client === undefined) return this._act(this._native.poolClosed(this._id, conn))
     this.log(expired ? 'remove idle client' : 'remove client')
     client._closing = true
-    // Somebody awaits the end of the pool, and with it of this connection.
-    if (this.ending && this.options.allowExitOnIdle && client.ref) client.ref()
     const connected = client._connected !== false
     client.end(() => {
       if (this._clients.get(conn) === client) this._clients.delete(conn)
@@ -525,6 +526,7 @@ class Pool extends EventEmitter {
 
   _finishEnd() {
     this.ended = true
+    if (this._native !== null) driver.sharing.delete(this._id)
     if (this._timer !== null) clearTimeout(this._timer)
     this._timer = null
     this._endWaiter()

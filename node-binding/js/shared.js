@@ -66,6 +66,9 @@ function make(name, settings) {
   })
   // Holds the password, which must not show when the pool is logged.
   Object.defineProperty(pool.options, 'heysConnect', { enumerable: false, value: connect })
+  // The same pool of other threads keeps to one limit with this one.
+  const limit = JSON.stringify([name, connect.hosts, connect.user, connect.database])
+  Object.defineProperty(pool.options, 'heysLimit', { enumerable: false, value: limit })
   observe(pool, name, String(settings.logLevel).toLowerCase() === 'debug')
   return pool
 }

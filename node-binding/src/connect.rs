@@ -10,13 +10,13 @@ use heys_core::{Error, Result};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::backup;
 use crate::env::{Environment, Hook, Wake};
 use crate::errors;
 use crate::queue::{Answer, Message, Queue};
 use crate::raw::Value;
 use crate::runtime::runtime;
 use crate::session::Session;
+use crate::{backup, pool};
 
 /// Attempts whose end has not been told yet, by JavaScript's number.
 #[derive(Default)]
@@ -203,6 +203,7 @@ pub(crate) fn on_message(wake: &Wake<'_>, message: Message) {
             let error = error.map_or_else(|| js.undefined(), |error| errors::raw_error(js, &error));
             wake.call(Hook::Cancelled, &[js.int(request), error]);
         }
+        Message::Permit { pool, conn } => pool::on_permit(wake, pool, conn),
         Message::BackupProgress { request, event } => backup::on_progress(wake, request, &event),
         Message::BackupDone { request, result } => backup::on_done(wake, request, result),
     }

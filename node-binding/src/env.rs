@@ -71,10 +71,11 @@ pub(crate) enum Hook {
     Records,
     Shape,
     Cancelled,
+    Pool,
 }
 
 impl Hook {
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
     const NAMES: [&std::ffi::CStr; Hook::COUNT] = [
         c"onConnect",
         c"onConnectError",
@@ -82,6 +83,7 @@ impl Hook {
         c"onRecords",
         c"onShape",
         c"onCancelled",
+        c"onPool",
     ];
 }
 
@@ -346,12 +348,13 @@ unsafe extern "C" fn tear_down(cleanup: sys::napi_async_cleanup_hook_handle, dat
     environment.attempts.borrow_mut().abort_all();
     environment.backups.borrow_mut().cancel_all();
     environment.queue.close();
-    environment.pools.borrow_mut().clear();
     environment.unsent.borrow_mut().clear();
     let sessions: Vec<Rc<Session>> = environment.sessions.borrow().iter().cloned().collect();
     for session in sessions {
         session.shut(None);
     }
+    // Their permits go to other threads, now that the connections are closed.
+    environment.pools.borrow_mut().clear();
     if let Some(setup) = environment.setup.get() {
         // SAFETY: the environment is alive until the cleanup hook is removed, and this is its thread. References and
         // context are not used after this: `wake` refuses from here on.

@@ -159,7 +159,7 @@ functions! {
         with_session(js, environment, session, |session| session.pause(false))
     }
 
-    c"poolNew" => fn pool_new(js, environment, arguments, 8) {
+    c"poolNew" => fn pool_new(js, environment, arguments, 9) {
         int(js, pool::create(js, environment, &arguments).ok_or("too many pools")?)
     }
 
@@ -186,7 +186,10 @@ functions! {
 
     c"poolConnectFailed" => fn pool_connect_failed(js, environment, [pool, conn], 2) {
         let conn = id(js, conn) as u32;
-        int(js, pool::change(environment, id(js, pool), |pool, now| pool.connect_failed(now, conn)))
+        let pool = id(js, pool);
+        let length = pool::change(environment, pool, |pool, now| pool.connect_failed(now, conn));
+        pool::give_back(environment, pool, conn);
+        int(js, length)
     }
 
     c"poolProbed" => fn pool_probed(js, environment, [pool, conn, healthy], 3) {
@@ -206,12 +209,18 @@ functions! {
 
     c"poolLost" => fn pool_lost(js, environment, [pool, conn], 2) {
         let conn = id(js, conn) as u32;
-        int(js, pool::change(environment, id(js, pool), |pool, now| pool.lost(now, conn)))
+        let pool = id(js, pool);
+        let length = pool::change(environment, pool, |pool, now| pool.lost(now, conn));
+        pool::give_back(environment, pool, conn);
+        int(js, length)
     }
 
     c"poolClosed" => fn pool_closed(js, environment, [pool, conn], 2) {
         let conn = id(js, conn) as u32;
-        int(js, pool::change(environment, id(js, pool), |pool, now| pool.closed(now, conn)))
+        let pool = id(js, pool);
+        let length = pool::change(environment, pool, |pool, now| pool.closed(now, conn));
+        pool::give_back(environment, pool, conn);
+        int(js, length)
     }
 
     c"poolTick" => fn pool_tick(js, environment, [pool], 1) {

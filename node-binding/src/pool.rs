@@ -2,12 +2,17 @@
 //! suspended; a process that is stopped sees it jump, too.
 
 use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use heys_core::pool::{Action, Failure, Misuse, Pool, PoolOptions, Release};
+use heys_core::pool::{Action, ConnId, Failure, Member, Misuse, Owner, Pool, PoolOptions, Registry, Release};
 
-use crate::env::Environment;
+use crate::env::{Environment, Hook, Wake};
+use crate::queue::{Message, Queue};
 use crate::raw::{Js, Value};
+
+/// The limits of the shared pools, over all threads.
+static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::default);
 
 /// A pool and the sessions of its connections.
 pub(crate) struct BoundPool {
@@ -16,6 +21,47 @@ pub(crate) struct BoundPool {
     sessions: HashMap<u32, i32>,
     /// An action that did not fit the words.
     held: Option<Action>,
+    /// Its part in a limit over several threads.
+    member: Option<Member>,
+    /// [`Pool::is_awaited`]: the loop must stay alive, even if nothing else of the pool keeps it.
+    holds_loop: bool,
+}
+
+impl BoundPool {
+    fn poll(&mut self, now: Duration) -> Option<Action> {
+        match (self.held.take(), &self.member) {
+            (Some(action), _) => Some(action),
+            (None, Some(member)) => member.poll(&mut self.pool, now),
+            (None, None) => self.pool.poll_action(),
+        }
+    }
+
+    fn hold_loop(&mut self, environment: &Environment) {
+        match (self.holds_loop, self.pool.is_awaited()) {
+            (false, true) => environment.operation_began(),
+            (true, false) => environment.operation_ended(),
+            _ => return,
+        }
+        self.holds_loop = !self.holds_loop;
+    }
+}
+
+/// Sends the registry's words to the loop that has the pool.
+struct Remote {
+    queue: Arc<Queue>,
+    pool: i32,
+}
+
+impl Owner for Remote {
+    fn permitted(&self, conn: ConnId) {
+        let pool = self.pool;
+        self.queue.send(Message::Permit { pool, conn: Some(conn) });
+    }
+
+    fn wanted(&self) {
+        let pool = self.pool;
+        self.queue.send(Message::Permit { pool, conn: None });
+    }
 }
 
 /// The border's records.
@@ -48,6 +94,7 @@ pub(crate) fn create(js: Js, environment: &Environment, arguments: &[Value]) -> 
             .filter(|n| n.is_finite() && *n > 0.0)
     };
     let millis = |index: usize| number(index).map(|n| Duration::from_secs_f64(n / 1000.0));
+    let limit = arguments.get(8).and_then(|name| js.get_string(*name));
     let options = PoolOptions {
         max: number(0).map_or(1, |n| n as usize).max(1),
         min: number(1).map_or(0, |n| n as usize),
@@ -57,12 +104,17 @@ pub(crate) fn create(js: Js, environment: &Environment, arguments: &[Value]) -> 
         max_uses: number(5).map(|n| n as u32),
         end_fails_waiters: arguments.get(6).and_then(|flag| js.get_bool(*flag)).unwrap_or(false),
         reset_timeout: millis(7).unwrap_or(Duration::from_secs(5)),
-        needs_permit: false,
+        needs_permit: limit.is_some(),
     };
-    environment.pools.borrow_mut().insert_with(|_| BoundPool {
+    environment.pools.borrow_mut().insert_with(|pool| BoundPool {
+        member: limit.map(|name| {
+            let queue = Arc::clone(&environment.queue);
+            REGISTRY.join(&name, options.max, Arc::new(Remote { queue, pool }))
+        }),
         pool: Pool::new(options),
         sessions: HashMap::new(),
         held: None,
+        holds_loop: false,
     })
 }
 
@@ -114,7 +166,7 @@ fn run(
             }
         }
     }
-    while let Some(action) = bound.held.take().or_else(|| bound.pool.poll_action()) {
+    while let Some(action) = bound.poll(now) {
         if let Action::Probe(conn) = action
             && let Some(id) = bound.sessions.get(&conn)
         {
@@ -135,7 +187,31 @@ fn run(
         slots.copy_from_slice(record.get(..used).unwrap_or_default());
         length += used;
     }
+    bound.hold_loop(environment);
     length as i32
+}
+
+/// The connection may be gone for good: then somebody else may have its permit.
+pub(crate) fn give_back(environment: &Environment, pool: i32, conn: u32) {
+    if let Some(bound) = environment.pools.borrow().get(pool)
+        && let Some(member) = &bound.member
+    {
+        member.give_back(&bound.pool, conn);
+    }
+}
+
+/// A word of the registry: a permit came, or (`None`) idle connections are wanted elsewhere.
+pub(crate) fn on_permit(wake: &Wake<'_>, pool: i32, conn: Option<ConnId>) {
+    {
+        let mut pools = wake.environment.pools.borrow_mut();
+        if let Some(bound) = pools.get_mut(pool)
+            && let (Some(conn), Some(member)) = (conn, &bound.member)
+        {
+            member.permitted(&mut bound.pool, now(), conn);
+        }
+    }
+    let length = change(wake.environment, pool, |_, _| {});
+    wake.call(Hook::Pool, &[wake.js.int(pool), wake.js.int(length)]);
 }
 
 fn encode(action: Action) -> ([i32; 4], usize) {
@@ -156,7 +232,7 @@ fn encode(action: Action) -> ([i32; 4], usize) {
         Action::Idle(conn) => ([record::IDLE, conn as i32, 0, 0], 2),
         Action::Close { conn, expired } => ([record::CLOSE, conn as i32, expired.into(), 0], 3),
         Action::Ended => ([record::ENDED, 0, 0, 0], 1),
-        // Permits are not asked for (`needs_permit`).
+        // `Member::poll` gives none, and without a member none is asked for.
         Action::Permit(_) => ([0; 4], 0),
     }
 }
@@ -201,5 +277,8 @@ pub(crate) fn count(environment: &Environment, pool: i32, which: impl FnOnce(&Po
 
 /// `poolFree`.
 pub(crate) fn free(environment: &Environment, pool: i32) {
-    environment.pools.borrow_mut().remove(pool);
+    let bound = environment.pools.borrow_mut().remove(pool);
+    if bound.is_some_and(|bound| bound.holds_loop) {
+        environment.operation_ended();
+    }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Message {
     },
     /// A cancel connection ended.
     Cancelled { request: i32, error: Option<Error> },
+    /// A word of the registry to a pool: a connection's permit came, or idle connections are wanted.
+    Permit { pool: i32, conn: Option<u32> },
     /// A backup goes on.
     BackupProgress { request: i32, event: Progress },
     /// A backup ended.

@@ -1,9 +1,11 @@
 //! The pool as a state machine: no sockets, no clock. See [`Pool`].
 
+mod registry;
 mod slots;
 mod state;
 mod types;
 mod waiters;
 
+pub use registry::{Member, Owner, Registry};
 pub use state::Pool;
 pub use types::{Action, ConnId, Counts, Failure, Misuse, PoolOptions, Release, WaiterId};

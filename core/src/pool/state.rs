@@ -266,14 +266,12 @@ impl Pool {
     }
 
     /// Closes the connection that has been idle longest, if there is one, so that another owner of permits may connect.
-    pub fn yield_idle(&mut self, now: Duration) -> bool {
+    pub fn yield_idle(&mut self, now: Duration) -> Option<ConnId> {
         let now = self.at(now);
-        let longest = self.idle.pop_front();
-        if let Some((_, conn)) = longest {
-            self.close(conn, false);
-        }
+        let (_, longest) = self.idle.pop_front()?;
+        self.close(longest, false);
         self.settle(now);
-        longest.is_some()
+        Some(longest)
     }
 
     /// Handles every deadline up to `now`.
@@ -349,6 +347,20 @@ impl Pool {
             idle: self.idle.len(),
             waiting: self.waiters.len(),
             expired,
+        }
+    }
+
+    /// Whether the connection still has its place: not after `closed`, or when it could not be made.
+    pub fn contains(&self, conn: ConnId) -> bool {
+        self.conns.get(conn).is_some()
+    }
+
+    /// Whether somebody awaits what nothing else of the pool may stand for: a waiter in the queue (whose connection may
+    /// be another thread's, or closing), or the end.
+    pub fn is_awaited(&self) -> bool {
+        match self.ending {
+            true => !self.ended,
+            false => !self.waiters.is_empty(),
         }
     }
 
