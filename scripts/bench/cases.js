@@ -1,7 +1,7 @@
 'use strict'
 
 // One round of measurements in a process of its own: `node cases.js pg|heys SECONDS`, the server in HEYS_BENCH_PG as
-// JSON. Prints one line of JSON: case → what was done in a second.
+// JSON. Prints one line of JSON: case → what was done in a second, and the CPU time that the process took for it.
 
 const [provider, seconds] = process.argv.slice(2)
 const { Pool } = provider === 'pg' ? require('pg') : require('../..')
@@ -10,8 +10,11 @@ const options = { ...JSON.parse(process.env.HEYS_BENCH_PG), max: 3 }
 const BY_KEY = 'SELECT id, name, body FROM bench_key WHERE id = $1'
 const ROWS = 'SELECT * FROM bench_rows'
 
-/** Calls `work` until the time is over; resolves how many were done in a second. */
-async function rate(callers, work) {
+const result = {}
+
+/** Calls `work` until the time is over, and notes how many were done in a second and what each cost. */
+async function measure(name, unit, callers, work) {
+  const cpu = process.cpuUsage()
   const start = performance.now()
   const end = start + seconds * 1000
   let done = 0
@@ -22,7 +25,9 @@ async function rate(callers, work) {
     }
   }
   await Promise.all(Array.from({ length: callers }, (_, number) => caller(number)))
-  return done / ((performance.now() - start) / 1000)
+  const { user, system } = process.cpuUsage(cpu)
+  result[`${name} (${unit}/s)`] = done / ((performance.now() - start) / 1000)
+  result[`${name}, client CPU (µs each)`] = (user + system) / done
 }
 
 async function main() {
@@ -33,12 +38,11 @@ async function main() {
   if (warm.rows.length !== 10000 || Object.keys(warm.rows[0]).length !== 10) throw new Error('wrong rows')
   for (let i = 0; i < 500; i++) await byKey(1)
 
-  const result = {}
-  result['select by key, one caller (queries/s)'] = await rate(1, byKey)
-  result['10,000 × 10 rows (results/s)'] = await rate(1, () => client.query(ROWS))
+  await measure('select by key, one caller', 'queries', 1, byKey)
+  await measure('10,000 × 10 rows', 'results', 1, () => client.query(ROWS))
   client.release()
   await Promise.all(Array.from({ length: 64 }, () => pool.query(BY_KEY, [1])))
-  result['64 callers, 3 connections (queries/s)'] = await rate(64, (id) => pool.query(BY_KEY, [id]))
+  await measure('64 callers, 3 connections', 'queries', 64, (id) => pool.query(BY_KEY, [id]))
   await pool.end()
   console.log(JSON.stringify(result))
 }
