@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use heys_core::config::tls;
 use heys_core::config::trust::{self, Source};
 use heys_core::config::{Places, SslMode, TlsOptions, Trust};
 use heys_core::error::Kind;
@@ -99,7 +100,7 @@ fn a_named_file_that_is_missing_is_an_error_that_names_it() {
     folder.put("cwd/certs/root.crt", &pem("other"));
     let mut options = files(places(&folder.0));
     options.ca_file = Some(folder.0.join("not-there.crt"));
-    let error = trust::context(&options, SslMode::VerifyFull).err().unwrap();
+    let error = tls::context(&options, SslMode::VerifyFull).err().unwrap();
     assert_eq!(error.kind(), Kind::Config);
     assert!(
         error.message().contains("not-there.crt") && error.message().contains("PG_SSLROOTCERT"),
@@ -112,7 +113,7 @@ fn without_any_root_the_error_says_where_it_looked() {
     let folder = Folder::new("none");
     let mut nowhere = places(&folder.0);
     nowhere.extra_roots = None;
-    let error = trust::context(&files(nowhere), SslMode::VerifyCa).err().unwrap();
+    let error = tls::context(&files(nowhere), SslMode::VerifyCa).err().unwrap();
     for wanted in [
         "cwd/certs/root.crt",
         "app/entry/shared/certs/root.crt",
@@ -122,8 +123,8 @@ fn without_any_root_the_error_says_where_it_looked() {
         assert!(error.message().contains(wanted), "{error}");
     }
     let given = TlsOptions::default();
-    assert!(trust::context(&given, SslMode::VerifyFull).is_err());
-    assert!(trust::context(&given, SslMode::NoVerify).is_ok());
+    assert!(tls::context(&given, SslMode::VerifyFull).is_err());
+    assert!(tls::context(&given, SslMode::NoVerify).is_ok());
 }
 
 #[test]
@@ -146,7 +147,7 @@ fn a_bundle_gives_all_its_certificates_and_rubbish_is_refused() {
     folder.put("cwd/certs/root.crt", &bundle);
     let options = files(places(&folder.0));
     assert_eq!(trust::roots(&options).unwrap().certificates.len(), 150);
-    trust::context(&options, SslMode::VerifyFull).unwrap();
+    tls::context(&options, SslMode::VerifyFull).unwrap();
     folder.put("cwd/certs/root.crt", b"not a certificate");
     let error = trust::roots(&options).err().unwrap();
     assert!(error.message().contains("holds no certificate"), "{error}");

@@ -11,7 +11,7 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::config::{ChannelBinding, SslMode as WireSslMode, SslNegotiation};
 
 use crate::Result;
-use crate::config::{Config, Host, SslMode, TargetSessionAttrs, trust};
+use crate::config::{Config, Host, SslMode, TargetSessionAttrs, tls, trust};
 use crate::error::{Error, Kind};
 
 /// How the server shows this connection, unless the settings name it otherwise.
@@ -349,7 +349,7 @@ async fn refuses(client: &Client, wanted: TargetSessionAttrs) -> Result<Option<&
 fn connector(config: &Config) -> Result<MakeTlsConnector> {
     let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(trust::openssl)?;
     if config.ssl_mode != SslMode::Disable {
-        trust::configure(&mut builder, &config.tls, config.ssl_mode)?;
+        tls::configure(&mut builder, &config.tls, config.ssl_mode)?;
     }
     if config.tls.direct {
         postgres_openssl::set_postgresql_alpn(&mut builder).map_err(trust::openssl)?;

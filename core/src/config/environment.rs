@@ -3,12 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::settings::{Defaults, Settings, bad};
+use super::settings::{Defaults, Lookup, Settings, bad};
 use super::{Config, PoolSettings};
 use crate::Result;
-
-/// Reads one environment variable; `None` = not set.
-pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Each setting with the variables that may hold it, the first that is set and not empty wins.
 const NAMES: &[(&str, &[&str])] = &[

@@ -11,6 +11,7 @@ mod conninfo;
 mod environment;
 mod pool_settings;
 mod settings;
+pub mod tls;
 pub mod trust;
 
 pub use pool_settings::PoolSettings;

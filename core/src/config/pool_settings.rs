@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::environment::{Lookup, millis, number, switch};
+use super::environment::{millis, number, switch};
+use super::settings::Lookup;
 use crate::Result;
 
 /// What `POOL_*` and `LOG_LEVEL` say. Durations: `None` = no limit (the variable is 0).

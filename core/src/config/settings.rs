@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::environment::Lookup;
 use super::{Config, Host, Places, SslMode, TargetSessionAttrs, TlsOptions, Trust};
 use crate::error::Kind;
 use crate::{Error, Result};
+
+/// Reads one environment variable; `None` = not set.
+pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// What was said so far, each setting with the last word.
 #[derive(Default)]

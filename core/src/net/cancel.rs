@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connect::Address;
+use super::established::Address;
 use super::stream::Stream;
 use super::tls;
 use crate::config::{Config, SslMode};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cancel;
-use super::connect::{Address, Established, PasswordProvider, connect};
+use super::connect::connect;
+use super::established::{Address, Established, PasswordProvider};
 use super::result::{Collector, QueryResult};
 use super::stream::Stream;
 use crate::config::Config;

@@ -1,69 +1,17 @@
 //! From a [`Config`] to an established session: DNS with every address, TCP, TLS, startup, host list.
 
-use std::fmt;
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
 pub use super::cancel::cancel;
+use super::established::{Address, Established, PasswordProvider};
 use super::failure::combine;
 use super::stream::{Stream, addresses};
 use super::{login, tls};
-use crate::config::{Config, Host, SslMode, TargetSessionAttrs, trust};
+use crate::config::{self, Config, Host, SslMode, TargetSessionAttrs};
 use crate::error::Kind;
-use crate::proto::{PasswordRequest, ServerError, Wire};
 use crate::{Error, Result, sqlstate};
-
-/// Asked only when the server wants a password. `Ok(None)` = there is none.
-pub type PasswordProvider =
-    Arc<dyn Fn(PasswordRequest) -> Pin<Box<dyn Future<Output = Result<Option<String>>> + Send>> + Send + Sync>;
-
-/// Where a session runs, so that a cancel can reach the very same server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// TCP, with the host name that was resolved (for TLS verification).
-    Tcp {
-        /// The resolved address.
-        addr: SocketAddr,
-        /// The name it came from.
-        host: String,
-    },
-    /// A unix socket's path.
-    Unix(std::path::PathBuf),
-}
-
-/// An established session with its socket, past its first ReadyForQuery.
-pub struct Established {
-    /// Non-blocking; TCP_NODELAY and keepalive are set.
-    pub socket: Socket,
-    /// Protocol and TLS state; may hold unread bytes.
-    pub wire: Wire,
-    /// Where it is connected.
-    pub address: Address,
-    /// Notices that came during startup.
-    pub notices: Vec<ServerError>,
-}
-
-/// A connected, non-blocking socket.
-#[derive(Debug)]
-pub enum Socket {
-    /// TCP.
-    Tcp(std::net::TcpStream),
-    /// Unix domain.
-    Unix(std::os::unix::net::UnixStream),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp { addr, .. } => addr.fmt(f),
-            Address::Unix(path) => path.display().fmt(f),
-        }
-    }
-}
 
 /// Connects. Must run on tokio (with I/O and time). Dropping the future closes what it had opened.
 ///
@@ -74,7 +22,7 @@ pub async fn connect(config: Arc<Config>, password: Option<PasswordProvider>) ->
     let tcp = config.hosts.iter().any(|host| !host.is_unix());
     if tcp && config.ssl_mode != SslMode::Disable {
         // A missing root certificate is the caller's to mend, and known before any packet.
-        trust::context(&config.tls, config.ssl_mode)?;
+        config::tls::context(&config.tls, config.ssl_mode)?;
     }
     let attempt = Attempt {
         deadline: config.connect_timeout.map(|limit| Instant::now() + limit),

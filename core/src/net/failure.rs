@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::connect::Address;
+use super::established::Address;
 use crate::Error;
 use crate::error::{Kind, Place};
 

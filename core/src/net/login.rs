@@ -1,6 +1,6 @@
 //! Startup message, authentication and the first ReadyForQuery; the question which kind of server it is.
 
-use super::connect::PasswordProvider;
+use super::established::PasswordProvider;
 use super::stream::Stream;
 use crate::config::{Config, TargetSessionAttrs};
 use crate::error::Kind;

@@ -3,6 +3,7 @@
 mod cancel;
 mod client;
 pub mod connect;
+mod established;
 mod failure;
 pub mod https;
 mod login;
@@ -14,7 +15,8 @@ mod tls_failure;
 
 pub use cancel::cancel;
 pub use client::{CancelHandle, Client};
-pub use connect::{Address, Established, PasswordProvider, Socket, connect};
+pub use connect::connect;
+pub use established::{Address, Established, PasswordProvider, Socket};
 pub use failure::{io_error, io_name};
 pub use pool::{Pool, PooledClient};
 pub use result::QueryResult;

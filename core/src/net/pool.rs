@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::client::Client;
-use super::connect::PasswordProvider;
+use super::established::PasswordProvider;
 use super::result::QueryResult;
 use crate::config::{Config, PoolSettings};
 use crate::error::Kind;

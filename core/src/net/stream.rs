@@ -10,7 +10,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::connect::{Address, Socket};
+use super::established::{Address, Socket};
 use super::failure::{closed, dns_error, io_error};
 use crate::config::Host;
 use crate::proto::Wire;

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use super::failure::closed;
 use super::stream::Stream;
 use super::tls_failure::{Service, explain};
-use crate::config::trust::{self, Context};
+use crate::config::tls::{self, Context};
 use crate::config::{SslMode, TlsOptions};
 use crate::error::Kind;
 use crate::proto::{self, Tls};
@@ -19,14 +19,14 @@ pub(super) async fn negotiate(
     required: bool,
     host: &str,
 ) -> Result<Option<Tls>> {
-    let context = trust::context(options, mode)?;
+    let context = tls::context(options, mode)?;
     if !options.direct && !request(stream, required).await? {
         return Ok(None);
     }
     let tls = handshake(stream, &context, options, host).await;
     if tls.is_err() {
         // The file may have been replaced since it was loaded: the next connection reads it again.
-        trust::forget(options);
+        tls::forget(options);
     }
     tls.map(Some)
 }

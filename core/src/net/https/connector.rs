@@ -19,7 +19,7 @@ use tokio_openssl::SslStream;
 use crate::config::Host;
 use crate::config::trust::{self, Source, openssl};
 use crate::error::Kind;
-use crate::net::connect::Address;
+use crate::net::Address;
 use crate::net::stream::addresses;
 use crate::net::tls_failure::{Service, explain};
 use crate::net::{failure, io_error};
