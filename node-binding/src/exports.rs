@@ -186,10 +186,7 @@ functions! {
 
     c"poolConnectFailed" => fn pool_connect_failed(js, environment, [pool, conn], 2) {
         let conn = id(js, conn) as u32;
-        let pool = id(js, pool);
-        let length = pool::change(environment, pool, |pool, now| pool.connect_failed(now, conn));
-        pool::give_back(environment, pool, conn);
-        int(js, length)
+        int(js, pool::change_end(environment, id(js, pool), conn, |pool, now| pool.connect_failed(now, conn)))
     }
 
     c"poolProbed" => fn pool_probed(js, environment, [pool, conn, healthy], 3) {
@@ -209,18 +206,12 @@ functions! {
 
     c"poolLost" => fn pool_lost(js, environment, [pool, conn], 2) {
         let conn = id(js, conn) as u32;
-        let pool = id(js, pool);
-        let length = pool::change(environment, pool, |pool, now| pool.lost(now, conn));
-        pool::give_back(environment, pool, conn);
-        int(js, length)
+        int(js, pool::change_end(environment, id(js, pool), conn, |pool, now| pool.lost(now, conn)))
     }
 
     c"poolClosed" => fn pool_closed(js, environment, [pool, conn], 2) {
         let conn = id(js, conn) as u32;
-        let pool = id(js, pool);
-        let length = pool::change(environment, pool, |pool, now| pool.closed(now, conn));
-        pool::give_back(environment, pool, conn);
-        int(js, length)
+        int(js, pool::change_end(environment, id(js, pool), conn, |pool, now| pool.closed(now, conn)))
     }
 
     c"poolTick" => fn pool_tick(js, environment, [pool], 1) {

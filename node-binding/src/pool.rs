@@ -191,13 +191,20 @@ fn run(
     length as i32
 }
 
-/// The connection may be gone for good: then somebody else may have its permit.
-pub(crate) fn give_back(environment: &Environment, pool: i32, conn: u32) {
+/// A change after which `conn` may be gone for good: then somebody else may have its permit.
+pub(crate) fn change_end(
+    environment: &Environment,
+    pool: i32,
+    conn: ConnId,
+    change: impl FnOnce(&mut Pool, Duration),
+) -> i32 {
+    let length = self::change(environment, pool, change);
     if let Some(bound) = environment.pools.borrow().get(pool)
         && let Some(member) = &bound.member
     {
         member.give_back(&bound.pool, conn);
     }
+    length
 }
 
 /// A word of the registry: a permit came, or (`None`) idle connections are wanted elsewhere.
