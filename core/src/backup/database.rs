@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod};
-use openssl::ssl::{SslConnector, SslMethod};
 use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::config::{ChannelBinding, SslMode as WireSslMode, SslNegotiation};
 
+use super::tls::Tls;
 use crate::Result;
-use crate::config::{Config, Host, SslMode, TargetSessionAttrs, tls, trust};
+use crate::config::{Config, Host, SslMode, TargetSessionAttrs, trust};
 use crate::error::{Error, Kind};
 
 /// How the server shows this connection, unless the settings name it otherwise.
@@ -106,7 +106,7 @@ pub(super) async fn inspect(config: &Config) -> Result<Server> {
         true => Some(trust::roots(&config.tls)?.to_pem()?),
         false => None,
     };
-    let tls = connector(config)?;
+    let tls = Tls::new(config)?;
     let (client, host, address) = connect(config, &tls).await?;
     let facts = row(&client, FACTS).await?;
     let fact = |index: usize| facts.get(index).cloned().flatten();
@@ -199,7 +199,7 @@ async fn row(client: &Client, sql: &str) -> Result<Row> {
 }
 
 /// Hosts in their order, each with all its addresses; the first connection that is of the wanted kind.
-async fn connect(config: &Config, tls: &MakeTlsConnector) -> Result<(Client, Host, Option<IpAddr>)> {
+async fn connect(config: &Config, tls: &Tls) -> Result<(Client, Host, Option<IpAddr>)> {
     let mut wanted = vec![config.target_session_attrs];
     if config.target_session_attrs == TargetSessionAttrs::PreferStandby {
         wanted = vec![TargetSessionAttrs::Standby, TargetSessionAttrs::Any];
@@ -262,7 +262,7 @@ async fn addresses(host: &Host, errors: &mut Vec<Error>) -> Vec<Option<IpAddr>> 
     }
 }
 
-async fn reach(config: &Config, tls: &MakeTlsConnector, host: &Host, address: Option<IpAddr>) -> Result<Client> {
+async fn reach(config: &Config, tls: &Tls, host: &Host, address: Option<IpAddr>) -> Result<Client> {
     let timeout = config.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
     let attempt = async {
         let first = match config.ssl_mode {
@@ -270,20 +270,23 @@ async fn reach(config: &Config, tls: &MakeTlsConnector, host: &Host, address: Op
             SslMode::Prefer => WireSslMode::Prefer,
             _ => WireSslMode::Require,
         };
-        match open(wire_config(config, host, address, first), tls).await {
+        match open(wire_config(config, host, address, first), &tls.connector).await {
             Err(_) if config.ssl_mode == SslMode::Allow => {
-                open(wire_config(config, host, address, WireSslMode::Require), tls).await
+                open(wire_config(config, host, address, WireSslMode::Require), &tls.connector).await
             }
             other => other,
         }
     };
     let shown = match address {
-        Some(address) => format!("{}:{} ({address})", host.host, host.port),
-        None => format!("{}:{}", host.host, host.port),
+        Some(address) if address.to_string() != host.host => format!("{}:{} ({address})", host.host, host.port),
+        _ => format!("{}:{}", host.host, host.port),
     };
     match tokio::time::timeout(timeout, attempt).await {
         Ok(Ok(client)) => Ok(client),
-        Ok(Err(PoolError::Backend(error))) => Err(failed(&format!("PostgreSQL at {shown}"), &error)),
+        Ok(Err(PoolError::Backend(error))) => match tls.refusal() {
+            Some(why) => Err(Error::new(Kind::Tls, format!("PostgreSQL at {shown}: {why}"))),
+            None => Err(failed(&format!("PostgreSQL at {shown}"), &error)),
+        },
         Ok(Err(error)) => Err(Error::new(Kind::Io, format!("PostgreSQL at {shown}: {error}"))),
         Err(_) => Err(Error::new(
             Kind::ConnectTimeout,
@@ -346,31 +349,6 @@ async fn refuses(client: &Client, wanted: TargetSessionAttrs) -> Result<Option<&
     })
 }
 
-fn connector(config: &Config) -> Result<MakeTlsConnector> {
-    let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(trust::openssl)?;
-    if config.ssl_mode != SslMode::Disable {
-        tls::configure(&mut builder, &config.tls, config.ssl_mode)?;
-    }
-    if config.tls.direct {
-        postgres_openssl::set_postgresql_alpn(&mut builder).map_err(trust::openssl)?;
-    }
-    let mut connector = MakeTlsConnector::new(builder.build());
-    let verify_name = config.ssl_mode == SslMode::VerifyFull;
-    let server_name = config.tls.server_name.clone();
-    connector.set_callback(move |ssl, _| {
-        ssl.set_verify_hostname(verify_name && server_name.is_none());
-        if let Some(name) = &server_name {
-            ssl.set_use_server_name_indication(false);
-            ssl.set_hostname(name)?;
-            if verify_name {
-                ssl.param_mut().set_host(name)?;
-            }
-        }
-        Ok(())
-    });
-    Ok(connector)
-}
-
 /// tokio-postgres's error in our words, with the server's code and what mends the usual ones.
 fn failed(what: &str, error: &tokio_postgres::Error) -> Error {
     let Some(server) = error.as_db_error() else {
@@ -385,7 +363,7 @@ fn failed(what: &str, error: &tokio_postgres::Error) -> Error {
             false => Kind::Io,
         };
         let mend = match kind {
-            Kind::Tls => "; check PG_SSLMODE, and PG_SSLROOTCERT, which names the server's CA file",
+            Kind::Tls => "; check PG_SSLMODE",
             _ if text.contains("password missing") => "; set PG_PASSWORD",
             _ => "; check PG_HOST and PG_PORT",
         };

@@ -17,6 +17,7 @@ mod settings;
 mod source;
 mod store;
 mod store_error;
+mod tls;
 mod upload;
 
 pub use cancel::{CancelReason, CancelToken};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::settings::StoreSettings;
 use crate::error::{Error, Kind};
@@ -44,13 +44,13 @@ impl Failure {
         let text = match (error.message(), &code) {
             (Some(message), _) => message.to_owned(),
             (None, Some(_)) => String::new(),
-            (None, None) => DisplayErrorContext(error).to_string(),
+            (None, None) => reason(error),
         };
         let may_heal = match error {
             SdkError::ConstructionFailure(_) => false,
             // Nothing came, or something that is not HTTP. A certificate that is refused will be refused again.
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
-            SdkError::DispatchFailure(_) => !text.contains("certificate verify failed"),
+            SdkError::DispatchFailure(_) => !text.contains("certificate"),
             _ => match &code {
                 Some(code) if HEALING.contains(&code.as_str()) => true,
                 _ => status.is_none_or(|status| status >= 500 || status == 429 || status == 408),
@@ -122,6 +122,20 @@ impl Failure {
     }
 }
 
+/// Our own connector's error where it is the cause, with all that it says; else the last cause's.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    loop {
+        if let Some(own) = cause.downcast_ref::<Error>() {
+            return own.message().to_owned();
+        }
+        match cause.source() {
+            Some(inner) => cause = inner,
+            None => return cause.to_string(),
+        }
+    }
+}
+
 /// The failure of `what` (a sentence without its end) as an error that says what to do.
 pub(super) fn explain(failure: &Failure, what: &str, settings: &StoreSettings) -> Error {
     let StoreSettings {
@@ -165,9 +179,6 @@ pub(super) fn explain(failure: &Failure, what: &str, settings: &StoreSettings) -
         ("SlowDown" | "ServiceUnavailable" | "InternalError", _) | ("", Some(500..)) => {
             "; the store is overloaded or ill: try again later".to_owned()
         }
-        ("", None) if failure.text.contains("certificate") => format!(
-            "; the certificate of {endpoint} is not trusted here: check S3_ENDPOINT, or name its CA in AWS_CA_BUNDLE"
-        ),
         ("", None) => format!("; check S3_ENDPOINT ({endpoint}) and the way to it"),
         _ => String::new(),
     };

@@ -11,7 +11,7 @@ mod pool;
 mod result;
 mod stream;
 mod tls;
-mod tls_failure;
+pub(crate) mod tls_failure;
 
 pub use cancel::cancel;
 pub use client::{CancelHandle, Client};

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use openssl::asn1::Asn1Time;
 use openssl::nid::Nid;
 use openssl::ssl::SslRef;
-use openssl::x509::{X509NameRef, X509Ref};
+use openssl::stack::StackRef;
+use openssl::x509::{X509, X509NameRef, X509Ref, X509VerifyResult};
 
 use crate::Error;
 use crate::config::trust::Source;
@@ -16,7 +17,7 @@ const NAMES: usize = 20;
 
 /// Whose certificate it is, for the advice.
 #[derive(Clone, Copy)]
-pub(super) enum Service {
+pub(crate) enum Service {
     Postgres,
     Https,
 }
@@ -28,10 +29,26 @@ pub(super) fn explain(error: Error, session: &SslRef, source: &Source, host: &st
     // The chain that the server sent is kept, though it was not accepted; its own certificate comes first.
     let chain = session.peer_cert_chain();
     let leaf = chain.and_then(|chain| chain.get(0));
-    let (Some(leaf), Some(chain), false) = (leaf, chain, result == openssl::x509::X509VerifyResult::OK) else {
+    let (Some(leaf), Some(chain), false) = (leaf, chain, result == X509VerifyResult::OK) else {
         return error;
     };
-    let message = match result.as_raw() {
+    let mut out = Error::new(Kind::Tls, refusal(result, leaf, chain, source, host, service));
+    if let Some(code) = error.code() {
+        out = out.with_name(code.to_owned());
+    }
+    out.with_source(error)
+}
+
+/// Why the certificate `leaf`, sent with `chain`, was refused with `result`, and what to do.
+pub(crate) fn refusal(
+    result: X509VerifyResult,
+    leaf: &X509Ref,
+    chain: &StackRef<X509>,
+    source: &Source,
+    host: &str,
+    service: Service,
+) -> String {
+    match result.as_raw() {
         // X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
         62 | 64 => format!(
             "Hostname/IP does not match certificate's altnames: {host} is not in the server's certificate, which is for \
@@ -71,12 +88,7 @@ pub(super) fn explain(error: Error, session: &SslRef, source: &Source, host: &st
                 Service::Https => "AWS_CA_BUNDLE",
             }
         ),
-    };
-    let mut out = Error::new(Kind::Tls, message);
-    if let Some(code) = error.code() {
-        out = out.with_name(code.to_owned());
     }
-    out.with_source(error)
 }
 
 /// `DNS:db.example, IP Address:10.0.0.1`, or the common name where there are no others.

@@ -96,7 +96,26 @@ async fn another_ca_is_an_error_about_trust() {
     bench.settings.database.tls.ca_file = Some(bench.postgres.info().certificates.other_ca_path.clone());
     let error = bench.fails().await;
     assert_eq!(error.kind(), Kind::Tls);
-    assert!(error.message().contains("PG_SSLROOTCERT"), "{error}");
+    let message = error.message();
+    assert!(
+        message.contains("self-signed certificate in certificate chain: the server's certificate (CN=localhost"),
+        "{error}"
+    );
+    assert!(message.contains("PG_SSLROOTCERT"), "{error}");
+    assert!(!message.contains("error:0A"), "{error}");
+}
+
+#[tokio::test]
+async fn another_host_than_the_certificates_is_named() {
+    let mut bench = Bench::new().await;
+    bench.settings.database.tls.server_name = Some("other.example".to_owned());
+    let error = bench.fails().await;
+    assert!(
+        error
+            .message()
+            .contains("other.example is not in the server's certificate"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
