@@ -121,18 +121,16 @@ impl Cluster {
             return Ok(());
         }
         *server = None;
-        let log = File::options().append(true).open(&self.info.log_path)?;
-        let mut child = self
-            .command("postgres")
-            .arg("-D")
-            .arg(self.data())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context(|| "cannot start postgres".into())?;
         let deadline = Instant::now() + PATIENCE;
+        let (mut child, mut log_start) = self.launch()?;
         loop {
             if let Some(status) = child.try_wait()? {
+                // Processes of a server that was killed may live on for a moment.
+                if Instant::now() < deadline && self.log_from(log_start).contains("is still in use") {
+                    std::thread::sleep(POLL);
+                    (child, log_start) = self.launch()?;
+                    continue;
+                }
                 return Err(Error::new(format!(
                     "postgres ended at its start ({status}):\n{}",
                     self.log_tail()
@@ -151,6 +149,16 @@ impl Cluster {
             }
             std::thread::sleep(POLL);
         }
+    }
+
+    /// A new server process, and where in the log its words begin.
+    fn launch(&self) -> Result<(Child, u64)> {
+        let log = File::options().append(true).open(&self.info.log_path)?;
+        let start = log.metadata()?.len();
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.data()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().context(|| "cannot start postgres".into())?;
+        Ok((child, start))
     }
 
     pub(super) fn stop(&self, mode: StopMode) -> Result<()> {
@@ -245,9 +253,14 @@ impl Cluster {
             && lines.nth(6).is_some_and(|status| status.trim() == "ready")
     }
 
-    fn log_tail(&self) -> String {
+    fn log_from(&self, start: u64) -> String {
         let log = fs::read(&self.info.log_path).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        String::from_utf8_lossy(log.get(start..).unwrap_or_default()).into_owned()
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log_from(0);
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
