@@ -117,6 +117,7 @@ async function load() {
   section(`${CALLERS} callers on ${CONNECTIONS} connections`)
   const pool = heys.getPool()
   const superuser = await connectSuperuser()
+  endings.push(() => superuser.end())
   let most = 0
   let queries = 0
   let wrong = 0
@@ -136,10 +137,12 @@ async function load() {
       if (rows.length !== 1 || rows[0].key !== key) wrong++
     }
   }
-  await Promise.all(Array.from({ length: CALLERS }, (_, number) => caller(number)))
-  const took = performance.now() - start
-  running = false
-  await watch
+  let took
+  const work = Promise.all(Array.from({ length: CALLERS }, (_, number) => caller(number))).finally(() => {
+    running = false
+    took = performance.now() - start
+  })
+  await Promise.all([work, watch])
   const rate = Math.round((queries / took) * 1000).toLocaleString('en')
   done(`${queries.toLocaleString('en')} queries, ${wrong} wrong answers, ${bold(rate)} a second`, took)
   done(`the server saw at most ${bold(most)} connections of the pool`)
@@ -147,7 +150,6 @@ async function load() {
   await step('the server sees none of them any more', async () => {
     while ((await connectionsSeen(superuser)) > 0);
   })
-  await superuser.end()
   if (wrong > 0 || most !== CONNECTIONS) throw new Error(`${wrong} wrong answers, ${most} connections`)
 }
 

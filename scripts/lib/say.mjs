@@ -1,5 +1,7 @@
 // What the scripts print: sections, steps with their time, colour on a terminal only.
 
+import { isInterrupted } from './run.mjs'
+
 const colour = process.stdout.isTTY && !process.env.NO_COLOR
 const paint = (code) => (text) => (colour ? `\x1b[${code}m${text}\x1b[0m` : String(text))
 
@@ -43,10 +45,14 @@ export function note(text) {
   console.log(`  ${dim(text)}`)
 }
 
-/** Runs `work` and prints one line: what `text(result)` says happened, and how long it took. */
+/**
+ * Runs `work` and prints one line: what `text(result)` says happened, and how long it took. Once a signal has come it
+ * says nothing and never ends: the process is about to.
+ */
 export async function step(text, work) {
   const start = performance.now()
   const result = await work()
+  if (isInterrupted()) return new Promise(() => {})
   done(typeof text === 'function' ? text(result) : text, performance.now() - start)
   return result
 }
