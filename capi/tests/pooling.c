@@ -102,7 +102,7 @@ static void the_end_waits_for_clients(void) {
 
 int main(void) {
   heys_error *error = NULL;
-  const heys_pool_options options = {.max = 2, .connect_timeout_ms = 1500};
+  const heys_pool_options options = {.max = 2, .connect_timeout_ms = 6000};
   OK(heys_pool_new(NULL, &options, &pool, &error));
   the_limit_holds();
   a_transaction_is_rolled_back();
