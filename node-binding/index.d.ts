@@ -25,6 +25,8 @@ export interface Defaults {
   binary?: boolean
   max?: number
   idleTimeoutMillis?: number
+  /** Turns off every difference from pg for what is made from then on (docs/differences-from-pg.md). */
+  strictPg?: boolean
   client_encoding?: string
   ssl?: boolean | ConnectionOptions
   application_name?: string

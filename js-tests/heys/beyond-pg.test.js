@@ -250,6 +250,30 @@ describe('an idle connection that the server closed unnoticed', limit, () => {
   })
 })
 
+describe('defaults.strictPg', limit, () => {
+  it('switches the differences off for all pools and clients made from then on', async () => {
+    const keeps = async (options) => {
+      const pids = []
+      await withPool({ max: 1, ...options }, async (pool) => {
+        pids.push((await pool.query('SELECT pg_backend_pid() AS pid')).rows[0].pid)
+        await rejection(pool.query('SELECT 1/0'))
+        pids.push((await pool.query('SELECT pg_backend_pid() AS pid')).rows[0].pid)
+      })
+      return pids[0] === pids[1]
+    }
+    assert.equal(Object.keys(pg.defaults).includes('strictPg'), false)
+    pg.defaults.strictPg = true
+    try {
+      assert.equal(await keeps({}), false)
+      assert.equal(await keeps({ strictPg: false }), true)
+      assert.equal(await keeps({ keepsAfterSqlError: true }), true)
+    } finally {
+      pg.defaults.strictPg = false
+    }
+    assert.equal(await keeps({}), true)
+  })
+})
+
 describe('strictPg', limit, () => {
   it('switches the differences off', async () => {
     assert.ok(pg.getPool, 'only heys-db has it')

@@ -33,6 +33,9 @@ const defaults = {
   keepalives_idle: 0,
 }
 
+// Not one of pg's: whoever lists its defaults must not find it.
+Object.defineProperty(defaults, 'strictPg', { enumerable: false, writable: true, value: false })
+
 const INT8 = 20
 const INT8_ARRAY = 1016
 const INT4 = 23

@@ -1,8 +1,11 @@
 'use strict'
 
+const defaults = require('./defaults')
+
 /**
- * Where heys-db deliberately behaves better than node-postgres. `strictPg: true` in a Pool's or Client's options
- * switches all of them off; each can be set alone under its own name in the options, too.
+ * Where heys-db deliberately behaves better than node-postgres (docs/differences-from-pg.md). `strictPg: true` in a Pool's
+ * or Client's options, or in `defaults`, switches all of them off; each can be set alone under its own name in the
+ * options, too.
  */
 const BETTER = Object.freeze({
   /** A checked-out client's connection error is not emitted on a client that has no 'error' listener. */
@@ -21,8 +24,9 @@ const PG = Object.freeze(Object.fromEntries(Object.keys(BETTER).map((name) => [n
 
 /** The differences in force for these options. */
 function differences(options) {
-  if (options === null || typeof options !== 'object') return BETTER
-  const base = options.strictPg ? PG : BETTER
+  const { strictPg = defaults.strictPg } = options || {}
+  const base = strictPg ? PG : BETTER
+  if (options === null || typeof options !== 'object') return base
   let chosen = base
   for (const name of Object.keys(BETTER)) {
     const wanted = options[name]

@@ -34,7 +34,7 @@ async function runs(program, args, env = {}) {
   return output
 }
 
-for (const file of ['README.md', 'docs/pool-tuning.md']) {
+for (const file of ['README.md', 'docs/pool-tuning.md', 'docs/differences-from-pg.md']) {
   const scripts = blocks(file).filter(({ info }) => info === 'js')
   scripts.forEach(({ code }, i) => {
     test(`${file}, JavaScript ${i + 1} of ${scripts.length} runs and ends by itself`, async () => {
