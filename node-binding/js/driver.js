@@ -57,6 +57,9 @@ const hooks = {
     cancels.delete(id)
     if (done !== undefined) done(raw)
   },
+  onRaw(session, bytes) {
+    sessions[session]._connection.stream._arrived(bytes)
+  },
   onPool(id, length) {
     const pool = sharing.get(id)
     if (pool !== undefined) pool._act(length)

@@ -74,6 +74,8 @@ export interface Hooks {
   onShape(shape: number, fields: RawField[]): Uint8Array | number[]
   /** The answer to cancel(): the cancel connection was closed by the server, or failed. */
   onCancelled(request: number, error: RawError | undefined): void
+  /** What came on a session between rawBegin and rawEnd. */
+  onRaw(session: number, bytes: Buffer): void
   /** A pool with a limit's name has something to do: `length` words, as from the `pool*` calls. */
   onPool(pool: number, length: number): void
 }
@@ -149,6 +151,12 @@ export interface Native {
   peek(session: number): boolean
   cancel(request: number, session: number): void
   /** Pause and resume reading from the socket. */
+  /** JavaScript speaks the protocol until rawEnd; false when the session is busy or ended. */
+  rawBegin(session: number): boolean
+  /** Sends bytes as they are; false: the socket is full, and a DRAINED record comes. */
+  rawWrite(session: number, bytes: Uint8Array): boolean
+  /** After a ReadyForQuery of `status` (I, T or E), with what came behind it. */
+  rawEnd(session: number, unread: Uint8Array, status: string): void
   pause(session: number): void
   resume(session: number): void
 

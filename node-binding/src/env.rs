@@ -72,10 +72,11 @@ pub(crate) enum Hook {
     Shape,
     Cancelled,
     Pool,
+    Raw,
 }
 
 impl Hook {
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
     const NAMES: [&std::ffi::CStr; Hook::COUNT] = [
         c"onConnect",
         c"onConnectError",
@@ -84,6 +85,7 @@ impl Hook {
         c"onShape",
         c"onCancelled",
         c"onPool",
+        c"onRaw",
     ];
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use heys_core::Error;
 use heys_core::error::Kind;
+use heys_core::proto::TransactionStatus;
 use napi_sys as sys;
 
 use crate::connect;
@@ -157,6 +158,27 @@ functions! {
 
     c"resume" => fn resume(js, environment, [session], 1) {
         with_session(js, environment, session, |session| session.pause(false))
+    }
+
+    c"rawBegin" => fn raw_begin(js, environment, [session], 1) {
+        let session = environment.sessions.borrow().get(id(js, session)).cloned();
+        Ok(js.bool(session.is_some_and(|session| session.begin_raw())))
+    }
+
+    c"rawWrite" => fn raw_write(js, environment, [session, bytes], 2) {
+        let session = environment.sessions.borrow().get(id(js, session)).cloned();
+        let bytes = js.bytes(bytes).ok_or("bytes must be a Buffer")?;
+        Ok(js.bool(session.is_none_or(|session| session.write_raw(bytes))))
+    }
+
+    c"rawEnd" => fn raw_end(js, environment, [session, unread, status], 3) {
+        let unread = js.bytes(unread).ok_or("unread must be a Buffer")?;
+        let status = match js.get_string(status).as_deref() {
+            Some("I") => TransactionStatus::Idle,
+            Some("T") => TransactionStatus::InTransaction,
+            _ => TransactionStatus::Failed,
+        };
+        with_session(js, environment, session, |session| session.end_raw(unread, status))
     }
 
     c"poolNew" => fn pool_new(js, environment, arguments, 9) {

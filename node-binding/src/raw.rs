@@ -181,6 +181,14 @@ impl Js {
         String::from_utf8(out).ok()
     }
 
+    /// A Buffer with a copy of these bytes.
+    pub(crate) fn buffer(self, bytes: &[u8]) -> Value {
+        let (mut data, mut out) = (ptr::null_mut(), Value::none().0);
+        // SAFETY: N-API copies the bytes before it returns; a failure leaves `out` as it is, which is no value.
+        unsafe { sys::napi_create_buffer_copy(self.0, bytes.len(), bytes.as_ptr().cast(), &mut data, &mut out) };
+        Value(out)
+    }
+
     /// The bytes of a Buffer, TypedArray or DataView: its own window only.
     ///
     /// The slice must not be used after JavaScript ran again (it could detach the memory).

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use heys_core::config::Config;
 use heys_core::error::Kind;
 use heys_core::net::{Address, Established, Socket, io_error};
-use heys_core::proto::{Event, Param, Wire};
+use heys_core::proto::{Event, Param, TransactionStatus, Wire};
 use heys_core::rows::{self, Batch};
 use heys_core::{Error, Result};
 
@@ -27,6 +27,8 @@ use crate::uv::{self, uv_handle_t};
 const READ_MAX: usize = 256 * 1024;
 /// How long the server may take to close its side after Terminate.
 const LINGER_MILLIS: u64 = 5_000;
+/// Raw bytes are sent at once when there are this many, else with those that follow.
+const RAW_BLOCK: usize = 64 * 1024;
 
 /// Flag of a query: every cell as text.
 pub(crate) const ALL_TEXT: i32 = 1;
@@ -49,6 +51,8 @@ pub(crate) struct Session {
     /// What the poll handle watches.
     watched: Cell<c_int>,
     paused: Cell<bool>,
+    /// JavaScript speaks the protocol: bytes go to it and come from it as they are.
+    raw: Cell<bool>,
     /// The socket took less than there was; the rest goes when it is writable.
     backlog: Cell<bool>,
     /// Waits in the environment's list of unsent sessions.
@@ -125,6 +129,7 @@ impl Session {
                 state: Cell::new(State::Open),
                 watched: Cell::new(0),
                 paused: Cell::new(false),
+                raw: Cell::new(false),
                 backlog: Cell::new(false),
                 corked: Cell::new(false),
                 write_error: RefCell::new(None),
@@ -191,6 +196,40 @@ impl Session {
         };
         self.submit(was_idle);
         Ok(())
+    }
+
+    /// Hands the connection over to JavaScript; false when it is busy or ended.
+    pub(crate) fn begin_raw(&self) -> bool {
+        let may = self.state.get() == State::Open && self.inner.borrow().wire.begin_raw().is_ok();
+        self.raw.set(may);
+        may
+    }
+
+    /// Sends bytes as they are. False: the socket is full, and a DRAINED record comes.
+    pub(crate) fn write_raw(self: &Rc<Self>, bytes: &[u8]) -> bool {
+        if self.state.get() != State::Open || !self.raw.get() {
+            return true;
+        }
+        let enough = {
+            let wire = &mut self.inner.borrow_mut().wire;
+            if wire.write_raw(bytes).is_err() {
+                return true;
+            }
+            wire.output().len() >= RAW_BLOCK
+        };
+        if enough && !self.backlog.get() {
+            self.write();
+        } else {
+            self.submit(false);
+        }
+        !self.backlog.get()
+    }
+
+    /// Takes the connection back after a ReadyForQuery of `status`, with what came behind it.
+    pub(crate) fn end_raw(&self, unread: &[u8], status: TransactionStatus) {
+        if self.raw.replace(false) {
+            self.inner.borrow_mut().wire.end_raw(unread, status);
+        }
     }
 
     /// Terminate, flush, close.
@@ -328,7 +367,7 @@ impl Session {
                         break Some(Some(error));
                     }
                     left = left.saturating_sub(n);
-                    let drained = n < room && !last;
+                    let drained = (n < room || self.paused.get()) && !last;
                     if self.state.get() == State::Closed || drained || (left == 0 && !last) {
                         break None;
                     }
@@ -371,6 +410,12 @@ impl Session {
         loop {
             if self.state.get() == State::Closed {
                 return Ok(());
+            }
+            if self.raw.get() {
+                match self.deliver_raw(wake, records)? {
+                    true => continue,
+                    false => return Ok(()),
+                }
             }
             let mut guard = self.inner.borrow_mut();
             let inner = &mut *guard;
@@ -428,6 +473,20 @@ impl Session {
             };
             records.push(record);
         }
+    }
+
+    /// Hands bytes over as they are; false when there were none.
+    fn deliver_raw(&self, wake: &Wake<'_>, records: &mut Records<'_>) -> Result<bool> {
+        records.flush();
+        let mut guard = self.inner.borrow_mut();
+        let bytes = guard.wire.take_raw()?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let buffer = wake.js.buffer(bytes);
+        drop(guard);
+        wake.call(Hook::Raw, &[wake.js.int(self.id), buffer]);
+        Ok(true)
     }
 
     /// The end of a wake-up: rows without their CommandComplete, and all records, go to JavaScript.

@@ -101,6 +101,27 @@ impl ReceiveBuffer {
         n
     }
 
+    /// Takes all unread bytes.
+    pub(super) fn take(&mut self) -> &[u8] {
+        let start = std::mem::replace(&mut self.start, self.end);
+        self.awaited = 0;
+        self.bytes.get(start..self.end).unwrap_or_default()
+    }
+
+    /// Adds bytes behind the unread ones.
+    pub(super) fn put(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let spare = self.spare();
+            let n = spare.len().min(bytes.len());
+            let (now, later) = bytes.split_at(n);
+            if let Some(spare) = spare.get_mut(..n) {
+                spare.copy_from_slice(now);
+            }
+            self.filled(n);
+            bytes = later;
+        }
+    }
+
     #[inline]
     pub(super) fn unread(&self) -> &[u8] {
         self.bytes.get(self.start..self.end).unwrap_or_default()

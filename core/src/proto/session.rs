@@ -152,6 +152,26 @@ impl Session {
         }
     }
 
+    /// Whether somebody else may speak on this connection: it is open, and nothing is in flight.
+    pub(super) fn begin_raw(&self) -> Result<()> {
+        self.may_request()?;
+        match self.requests.is_empty() {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Usage, "The session is busy")),
+        }
+    }
+
+    pub(super) fn write_raw(&mut self, bytes: &[u8]) -> Result<()> {
+        self.may_request()?;
+        self.out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    pub(super) fn end_raw(&mut self, unread: &[u8], status: TransactionStatus) {
+        self.received.put(unread);
+        self.status = status;
+    }
+
     fn may_request(&self) -> Result<()> {
         match self.phase {
             Phase::Open => Ok(()),

@@ -118,6 +118,40 @@ impl Wire {
         self.session.terminate();
     }
 
+    // ---- raw: another protocol machine speaks, from one Ready to another
+
+    /// Hands the connection over: from here on [`Wire::take_raw`] and [`Wire::write_raw`] stand for events and requests. An
+    /// error means that something is in flight, or the session has ended.
+    pub fn begin_raw(&self) -> Result<()> {
+        self.session.begin_raw()
+    }
+
+    /// What came from the server and was not taken yet, decrypted. Empty: more bytes are needed. An `Err` ends the
+    /// session.
+    pub fn take_raw(&mut self) -> Result<&[u8]> {
+        if self.session.received.unread().is_empty() {
+            match self.failure.take() {
+                Some(error) => {
+                    self.tls_closed = true;
+                    return Err(error);
+                }
+                None if self.tls_closed => return Err(closed()),
+                None => {}
+            }
+        }
+        Ok(self.session.received.take())
+    }
+
+    /// Appends to the output.
+    pub fn write_raw(&mut self, bytes: &[u8]) -> Result<()> {
+        self.session.write_raw(bytes)
+    }
+
+    /// Takes the connection back after a Ready of `status`. `unread`: what came after it.
+    pub fn end_raw(&mut self, unread: &[u8], status: TransactionStatus) {
+        self.session.end_raw(unread, status);
+    }
+
     // ---- state
 
     /// Requests that have not seen their Ready.

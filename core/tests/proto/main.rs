@@ -6,6 +6,7 @@ mod bounds;
 mod fuzz;
 mod memory;
 mod messages;
+mod raw;
 mod replay;
 mod session;
 mod startup;
