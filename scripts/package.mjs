@@ -20,10 +20,10 @@ function publishedManifest() {
   return { ...published, cpu: [process.arch] }
 }
 
-/** vendor.js with pg-connection-string and pgpass inside, their licences on top. */
+/** vendor.js with pg-connection-string, pgpass and pg-protocol inside, their licences on top. */
 async function bundleVendor(file) {
   const esbuild = await import('esbuild')
-  const licences = ['pg-connection-string', 'pgpass', 'split2'].map((name) => {
+  const licences = ['pg-connection-string', 'pgpass', 'split2', 'pg-protocol'].map((name) => {
     const folder = path.join(root, 'node_modules', name)
     const { version, license } = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8'))
     const text = ['LICENSE', 'LICENSE.md', 'LICENSE.txt'].map((f) => path.join(folder, f)).find(existsSync)
@@ -59,7 +59,7 @@ export async function makePackage({ fresh = true } = {}) {
   }
   rmSync(path.join(stage, 'node-binding/js/native.d.ts'), { force: true })
   writeFileSync(path.join(stage, 'package.json'), `${JSON.stringify(publishedManifest(), null, 2)}\n`)
-  await step('pg-connection-string and pgpass bundled', () =>
+  await step('pg-connection-string, pgpass and pg-protocol bundled', () =>
     bundleVendor(path.join(stage, 'node-binding/js/vendor.js')),
   )
 

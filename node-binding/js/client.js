@@ -22,6 +22,7 @@ const NOTIFY = 7
 const PARAMETER = 8
 const PARSED = 13
 const CLOSED = 14
+const DRAINED = 15
 const BINARY = 2
 
 /** How long a cancelled statement may take to end before its connection is given up. */
@@ -106,6 +107,8 @@ class Client extends EventEmitter {
     this._statements = null
     this._timer = null
     this._timerAt = 0
+
+    Object.defineProperty(this, '_connection', { enumerable: false, writable: true, value: null })
 
     /** Set by our own pool. */
     this._pool = null
@@ -201,7 +204,7 @@ class Client extends EventEmitter {
     this._native.password(this._request, null, String(error && error.message))
   }
 
-  _opened(session, pid, key, _params, notices) {
+  _opened(session, pid, key, params, notices) {
     this._session = session
     this.processID = pid
     this.secretKey = key
@@ -210,6 +213,7 @@ class Client extends EventEmitter {
       return
     }
     if (!this._refed) this._native.unref(session)
+    if (this._connection !== null) for (const [name, value] of params) this._connection._parameter(name, value)
     for (const notice of notices) this._safely(() => this.emit('notice', noticeFromRaw(notice)))
     this._connecting = false
     this._connected = true
@@ -271,6 +275,7 @@ class Client extends EventEmitter {
     const callbacks = this._endCallbacks
     this._endCallbacks = []
     for (const callback of callbacks) this._safely(callback)
+    if (this._connection !== null) this._connection._ended()
     process.nextTick(() => this.emit('end'))
   }
 
@@ -361,7 +366,15 @@ class Client extends EventEmitter {
           continue
         }
         case PARAMETER:
+          i++
+          if (this._connection !== null) {
+            if (i < length && words === driver.words) words = words.slice(0, length)
+            this._safely(() => this._connection._parameter(...extra[x]))
+          }
           x++
+          continue
+        case DRAINED:
+          if (this._connection !== null) this._connection.stream._drain()
           i++
           continue
         default:
@@ -437,7 +450,11 @@ class Client extends EventEmitter {
 
   _taskOf(query, values, callback) {
     if (!(query instanceof Query)) {
-      throw new Error('Custom query classes such as pg-cursor and pg-query-stream are not supported by heys-db yet')
+      if (!query.callback) {
+        if (typeof values === 'function') query.callback = values
+        else if (callback) query.callback = callback
+      }
+      return new (require('./submitted').Submitted)(query)
     }
     if (!query.callback) query.callback = typeof values === 'function' ? values : callback
     return query._task()
@@ -508,6 +525,7 @@ class Client extends EventEmitter {
 
   /** Writes a query to the session, or returns the error that forbids it. */
   _submit(task) {
+    if (task.query !== undefined) return this._submitForeign(task)
     const { text, name, values } = task
     if (typeof text !== 'string' && typeof name !== 'string') {
       return new Error('A query must have either text or a name. Supplying neither is unsupported.')
@@ -524,6 +542,29 @@ class Client extends EventEmitter {
       return error
     }
     return undefined
+  }
+
+  /** Lets a Submittable speak until the server is ready again. */
+  _submitForeign(task) {
+    const { connection } = this
+    task.connection = connection
+    if (!connection._begin()) return new Error('Client is busy: a Submittable cannot run in pipeline mode')
+    const refused = task.query.submit(connection)
+    if (refused instanceof Error) connection._finish(this._txStatus)
+    return refused instanceof Error ? refused : undefined
+  }
+
+  /** A message while a Submittable speaks. */
+  _foreignMessage(message) {
+    if (message.name === 'notice') this._safely(() => this.emit('notice', message))
+    else if (message.name === 'notification') this._safely(() => this.emit('notification', message))
+    else if (this._active !== null) this._safely(() => this._active.message(message))
+  }
+
+  /** node-postgres's Connection: made when it is first asked for. */
+  get connection() {
+    if (this._connection === null) this._connection = new (require('./connection'))(this)
+    return this._connection
   }
 
   _extended(task, known) {
