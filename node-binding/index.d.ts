@@ -1,4 +1,5 @@
 import { EventEmitter } from 'events'
+import { Readable, Writable } from 'stream'
 import { ConnectionOptions } from 'tls'
 import * as pgTypes from 'pg-types'
 
@@ -182,6 +183,11 @@ export class Query<R extends QueryResultRow = any> extends EventEmitter {
 type QueryCallback<T> = (error: Error, result: T) => void
 
 /** query() of clients and pools. Several statements in one text resolve to an array of results. */
+/** A query object that speaks the protocol itself, through the connection that it is given. */
+export interface Submittable {
+  submit(connection: any): void
+}
+
 interface Queries {
   query<R extends any[] = any[], I = any[]>(config: QueryArrayConfig<I>, values?: I): Promise<QueryArrayResult<R>>
   query<R extends QueryResultRow = any, I = any[]>(config: string | QueryConfig<I>, values?: I): Promise<QueryResult<R>>
@@ -199,6 +205,7 @@ interface Queries {
     callback: QueryCallback<QueryResult<R>>,
   ): void
   query<Q extends Query>(query: Q): Q
+  query<S extends Submittable>(query: S): S
 }
 
 export interface Notification {
@@ -263,6 +270,13 @@ declare class ClientBase extends EventEmitter {
   escapeLiteral(text: string): string
   ref(): void
   unref(): void
+  /** Rows with bounded memory; leaving the loop cancels the statement on the server. heys-db's own. */
+  stream<R = any>(text: string, values?: any[]): AsyncIterableIterator<R>
+  stream<R = any>(config: QueryConfig, values?: any[]): AsyncIterableIterator<R>
+  /** `COPY … TO STDOUT`; `rowCount` once it has ended. heys-db's own. */
+  copyTo(text: string): Readable & { readonly rowCount?: number }
+  /** `COPY … FROM STDIN`; finished when the server has stored everything. heys-db's own. */
+  copyFrom(text: string): Writable & { readonly rowCount?: number }
   on(event: 'connect' | 'drain' | 'end', listener: () => void): this
   on(event: 'error', listener: (error: Error) => void): this
   on(event: 'notice', listener: (notice: NoticeMessage) => void): this

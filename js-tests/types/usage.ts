@@ -66,3 +66,11 @@ export async function backup(): Promise<BackupReport> {
     },
   })
 }
+
+export async function streams(client: heys.Client) {
+  for await (const row of client.stream<{ n: number }>('SELECT 1 AS n', [])) row.n.toFixed()
+  client.copyTo('COPY t TO STDOUT').pipe(client.copyFrom('COPY t FROM STDIN'))
+  const submittable = { submit(_connection: unknown) {}, mine: true }
+  const same: boolean = client.query(submittable).mine
+  return same
+}

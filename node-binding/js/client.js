@@ -448,6 +448,31 @@ class Client extends EventEmitter {
     return result
   }
 
+  /**
+   * The rows of a query as an async iterator with bounded memory. Leaving the loop early cancels the statement on the
+   * server. heys-db's own.
+   */
+  stream(config, values) {
+    return new (require('./row-stream').RowStream)(this, config, values)
+  }
+
+  /** `COPY … TO STDOUT` as a Readable. heys-db's own. */
+  copyTo(text) {
+    return this.query(new (require('./copy').CopyTo)(this, text))
+  }
+
+  /** `COPY … FROM STDIN` as a Writable, finished when the server has stored everything. heys-db's own. */
+  copyFrom(text) {
+    return this.query(new (require('./copy').CopyFrom)(this, text))
+  }
+
+  /** Takes a task out of the queue, and ends it as one that nobody waits for. */
+  _drop(task) {
+    const queued = this._queue.indexOf(task)
+    if (queued >= 0) this._queue.splice(queued, 1)
+    task.fail(new Error('Given up before it was sent'))
+  }
+
   _taskOf(query, values, callback) {
     if (!(query instanceof Query)) {
       if (!query.callback) {
