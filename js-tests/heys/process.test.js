@@ -163,7 +163,7 @@ describe('ES modules', () => {
   it('import every name', async () => {
     const outcome = await run(`
       const all = await import(${JSON.stringify(require.resolve('../../node-binding/js/index.mjs'))})
-      const names = Object.keys(heys)
+      const names = Object.keys(heys).filter((name) => !name.startsWith('_'))
       console.log(names.filter((name) => all[name] !== heys[name]).join(), all.default === heys, heys.native)`)
     ended(outcome, 'true null')
   })

@@ -75,7 +75,8 @@ class Client extends EventEmitter {
     this._overrides = null
     this._keepAliveMillis = options.keepAlive ? options.keepAliveInitialDelayMillis || 0 : undefined
     this._connectionTimeoutMillis = options.connectionTimeoutMillis || 0
-    this._unsupported = options.stream || options.connection ? 'stream' : undefined
+    /** Serves this client where the addon's own socket cannot. */
+    this._driver = null
     /** getPool's clients: ConnectOptions made by the addon from the environment. */
     Object.defineProperty(this, '_connectOptions', { enumerable: false, value: options.heysConnect })
     this._differences = differences(options)
@@ -109,6 +110,9 @@ class Client extends EventEmitter {
     this._timerAt = 0
 
     Object.defineProperty(this, '_connection', { enumerable: false, writable: true, value: null })
+    if (options.stream || options.connection || !require('./tls').isExpressible(parameters)) {
+      this._driver = new (require('./stream-driver'))(this, options)
+    }
 
     /** Set by our own pool. */
     this._pool = null
@@ -139,7 +143,8 @@ class Client extends EventEmitter {
     this._started = true
     try {
       this._native = driver.load()
-      this._request = driver.connect(this, this._connectOptions ? this._shared() : this._own())
+      if (this._driver !== null) this._driver.open(() => this._over())
+      else this._request = driver.connect(this, this._connectOptions ? this._shared() : this._own())
     } catch (error) {
       process.nextTick(() => this._lost(error))
     }
@@ -147,9 +152,6 @@ class Client extends EventEmitter {
 
   /** ConnectOptions of node-postgres's options. */
   _own() {
-    if (this._unsupported) {
-      throw new Error(`The option "${this._unsupported}" is not supported by heys-db yet; use pg for this connection`)
-    }
     const parameters = this.connectionParameters
     const out = {
       hosts: [{ host: this.host, port: this.port }],
@@ -158,7 +160,7 @@ class Client extends EventEmitter {
       params: parameters.startup(),
       channelBinding: this.enableChannelBinding,
       scramMaxIterations: this.scramMaxIterations,
-      ...require('./tls').tlsOptions(parameters),
+      ...(this._driver === null ? require('./tls').tlsOptions(parameters) : { trust: 'given' }),
     }
     if (typeof this.password === 'string') out.password = this.password
     // A pool's clients are timed by the pool, which counts the wait in its queue, too.
@@ -166,6 +168,17 @@ class Client extends EventEmitter {
       out.connectTimeoutMillis = this._connectionTimeoutMillis
     if (this._keepAliveMillis !== undefined) out.keepAliveMillis = this._keepAliveMillis
     return out
+  }
+
+  /** ConnectOptions for a stream that is encrypted, if it should be, and timed already. */
+  _over() {
+    if (this.enableChannelBinding && this.ssl) {
+      throw new Error(
+        'enableChannelBinding does not work together with the options stream and connection or with TLS options that ' +
+          'only Node knows; leave one of them out',
+      )
+    }
+    return { ...this._own(), sslMode: 'disable', connectTimeoutMillis: undefined }
   }
 
   /** ConnectOptions of getPool, with what may have changed since: the password can be a function there, too. */
@@ -213,6 +226,7 @@ class Client extends EventEmitter {
       return
     }
     if (!this._refed) this._native.unref(session)
+    if (this._driver !== null) this._driver.opened()
     if (this._connection !== null) for (const [name, value] of params) this._connection._parameter(name, value)
     for (const notice of notices) this._safely(() => this.emit('notice', noticeFromRaw(notice)))
     this._connecting = false
@@ -237,9 +251,15 @@ class Client extends EventEmitter {
   _lost(error) {
     const active = this._active
     if (active !== null && active.failure !== undefined) {
+      // The server said why before it closed: whoever asked hears that first, and the end only then.
       this._active = null
       active.finish()
-    }
+      setImmediate(() => this._lose(error))
+    } else this._lose(error)
+  }
+
+  _lose(error) {
+    if (this._driver !== null && this._driver.error !== undefined) error = this._driver.error
     const expected = this._ending && (error === undefined || error.code === 'ECONNRESET' || error.code === 'EPIPE')
     if (error !== undefined && !expected) this._safely(() => this._broken(error))
     this._safely(() => this._end())
@@ -490,6 +510,7 @@ class Client extends EventEmitter {
     if (timeout) this._watch(task, Number(timeout))
     if (this.binary && !task.binary) task.binary = true
     if (task.types === undefined && (this._overrides !== null || this._userTypes)) task.types = this._types
+    if (task.binary && !this._differences.intactBinary) task.types = require('./binary-as-pg')(task.types, task.rowMode)
     const refusal = this._refusal(task)
     if (refusal !== undefined) {
       process.nextTick(() => task.fail(refusal))
@@ -561,12 +582,24 @@ class Client extends EventEmitter {
     }
     if (values && !Array.isArray(values)) return new Error('Query values must be an array')
     try {
-      if (!task.extended) this._native.query(this._session, text, 0)
-      else this._extended(task, known)
+      if (!task.extended) this._native.query(this._session, text || '', 0)
+      else this._extended(task, known, this._prepared(task))
     } catch (error) {
       return error
     }
     return undefined
+  }
+
+  /** The values as parameters. What throws here is told at once, as in node-postgres. */
+  _prepared(task) {
+    const { values } = task
+    if (!values || values.length === 0) return null
+    try {
+      return prepareValues(values)
+    } catch (error) {
+      task.fail(error)
+      throw error
+    }
   }
 
   /** Lets a Submittable speak until the server is ready again. */
@@ -588,20 +621,20 @@ class Client extends EventEmitter {
 
   /** node-postgres's Connection: made when it is first asked for. */
   get connection() {
-    if (this._connection === null) this._connection = new (require('./connection'))(this)
+    if (this._connection === null) this._connection = new (require('./client-connection'))(this)
     return this._connection
   }
 
-  _extended(task, known) {
-    const { text, name, values } = task
-    const prepared = values && values.length > 0 ? prepareValues(values) : null
+  _extended(task, known, prepared) {
+    const { text, name } = task
     const sql = known === undefined ? text || '' : null
     // Rows are delivered all at once whatever `rows` says, so the portal needs no limit.
     this._native.extended(this._session, name || '', sql, prepared, task.binary ? BINARY : 0, task.portal || '', 0)
     if (name && known === undefined) {
       if (name.length > 63) warnOfLongName(name)
       if (this._statements === null) this._statements = new Map()
-      this._statements.set(name, { text, parsed: false })
+      // One without a text is asked for again each time, and the server says what it thinks of that, as with node-postgres.
+      if (text !== undefined) this._statements.set(name, { text, parsed: false })
     }
   }
 
@@ -657,10 +690,12 @@ class Client extends EventEmitter {
       if (this._session === session && (this._active === task || this._cancels > 0)) this._native.destroy(session)
     }, CANCEL_MILLIS)
     giveUp.unref()
-    driver.cancel(session, () => {
+    const over = () => {
       this._cancels--
       if (this._session === session) this._pulse()
-    })
+    }
+    if (this._driver === null) driver.cancel(session, over)
+    else this._driver.cancel(over)
   }
 
   /** Cancels `query` on `client`, if it runs there; drops it if it waits there. */
@@ -711,7 +746,8 @@ class Client extends EventEmitter {
       return undefined
     }
     if (this._session < 0) {
-      if (this._request >= 0) this._native.abortConnect(this._request)
+      if (this._driver !== null) this._driver.abort()
+      else if (this._request >= 0) this._native.abortConnect(this._request)
     } else if (!this._queryable) this._native.destroy(this._session)
     else if (this.pipeline && this._active !== null) this.once('drain', () => this._close())
     else if (this._active !== null) this._native.destroy(this._session)
@@ -730,11 +766,22 @@ class Client extends EventEmitter {
   ref() {
     this._refed = true
     if (this._session >= 0) this._native.ref(this._session)
+    if (this._driver !== null) this._driver.ref()
   }
 
   unref() {
     this._refed = false
     if (this._session >= 0) this._native.unref(this._session)
+    if (this._driver !== null) this._driver.unref()
+  }
+
+  get activeQuery() {
+    const task = this._active
+    return task === null ? null : task.emitter || task
+  }
+
+  get queryQueue() {
+    return this._queue.map((task) => task.emitter || task)
   }
 
   getTransactionStatus() {

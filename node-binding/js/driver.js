@@ -90,6 +90,14 @@ function connect(client, options) {
   return id
 }
 
+/** As connect() over a stream: also returns the descriptor that speaks for the server. */
+function connectOver(client, options) {
+  const addon = load()
+  const id = request()
+  attempts.set(id, client)
+  return { id, fd: addon.connectOver(id, options) }
+}
+
 /** Asks the server to cancel what `session` runs; `done(rawError)` when the server has closed the cancel connection. */
 function cancel(session, done) {
   const id = request()
@@ -102,4 +110,4 @@ function forget(session) {
   sessions[session] = undefined
 }
 
-module.exports = { words, shapes, sharing, machines, load, connect, cancel, forget, request }
+module.exports = { words, shapes, sharing, machines, load, connect, connectOver, cancel, forget, request }

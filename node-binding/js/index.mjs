@@ -17,6 +17,7 @@ export const {
   runBackup,
   Client,
   Pool,
+  Connection,
   Query,
   Result,
   types,
@@ -26,4 +27,5 @@ export const {
   DatabaseError,
   escapeIdentifier,
   escapeLiteral,
+  native,
 } = heys

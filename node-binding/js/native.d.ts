@@ -128,6 +128,11 @@ export interface Native {
   connect(request: number, options: ConnectOptions): void
   password(request: number, password: string | null, errorMessage?: string): void
   /** Gives a connection attempt up; onConnectError (kind 'cancelled') still comes. */
+  /**
+   * As `connect`, over a stream of JavaScript's: logs in over one end of a pair of sockets and returns the descriptor of
+   * the other, which the caller owns.
+   */
+  connectOver(request: number, options: ConnectOptions): number
   abortConnect(request: number): void
 
   query(session: number, text: string, flags: number): void

@@ -3,7 +3,7 @@
 const net = require('net')
 const path = require('path')
 
-/** node-postgres's `ssl` option as the addon's ConnectOptions. Nothing in it is ignored: what cannot be expressed is refused. */
+/** node-postgres's `ssl` option as the addon's ConnectOptions. What they cannot express goes through Node's own tls (stream-driver.js). */
 
 const KNOWN = new Set([
   'rejectUnauthorized',
@@ -62,19 +62,18 @@ function modeOf(ssl, libpqMode) {
   return 'verify-full'
 }
 
-/** The TLS part of ConnectOptions for these connection parameters. Throws for an option that cannot be honoured. */
+/** Whether the addon can do what `ssl` asks for. */
+function isExpressible({ ssl, libpqSslMode }) {
+  if (!ssl || ssl === true) return true
+  const honoured = (key) => KNOWN.has(key) && !(key === 'checkServerIdentity' && libpqSslMode === undefined)
+  return Object.keys(ssl).every((key) => ssl[key] === undefined || honoured(key))
+}
+
+/** The TLS part of ConnectOptions for these connection parameters, whose `ssl` is expressible. */
 function tlsOptions(parameters) {
   const { ssl, host } = parameters
   if (!ssl) return { sslMode: 'disable', trust: 'given' }
   const own = ssl === true ? {} : ssl
-  for (const key of Object.keys(own)) {
-    const honoured = KNOWN.has(key) && !(key === 'checkServerIdentity' && parameters.libpqSslMode === undefined)
-    if (own[key] !== undefined && !honoured) {
-      throw new Error(
-        `The ssl option "${key}" is not supported by heys-db yet; remove it, or use pg for this connection`,
-      )
-    }
-  }
   const sslMode = modeOf(own, parameters.libpqSslMode)
   const out = { sslMode, trust: 'given' }
   if (sslMode !== 'no-verify') out.ca = asPem(own.ca) || roots()
@@ -88,4 +87,4 @@ function tlsOptions(parameters) {
   return out
 }
 
-module.exports = { tlsOptions, roots, entryFolders }
+module.exports = { tlsOptions, isExpressible, roots, entryFolders }

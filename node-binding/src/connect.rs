@@ -1,6 +1,7 @@
 //! Connection attempts and cancels: they run on tokio, and their results come back through the environment's queue.
 
 use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use heys_core::config::Config;
@@ -41,8 +42,9 @@ impl Attempts {
 
 // ---- calls from JavaScript
 
-/// Starts connecting; `onConnect` or `onConnectError` comes.
-pub(crate) fn start(environment: &Environment, request: i32, config: Result<Config>) {
+/// Starts connecting, or logging in over a `socket` whose other end JavaScript serves; `onConnect` or `onConnectError`
+/// comes.
+pub(crate) fn start(environment: &Environment, request: i32, config: Result<Config>, socket: Option<UnixStream>) {
     environment.operation_began();
     let queue = Arc::clone(&environment.queue);
     let started = config.and_then(|config| Ok((config, runtime()?)));
@@ -66,7 +68,11 @@ pub(crate) fn start(environment: &Environment, request: i32, config: Result<Conf
     let password = config.password.is_none().then(|| ask_password(queue, request));
     let for_task = Arc::clone(&config);
     let task = runtime.spawn(async move {
-        let result = net::connect(for_task, password).await.map(Box::new);
+        let established = match socket {
+            Some(socket) => net::attach(socket, for_task, password).await,
+            None => net::connect(for_task, password).await,
+        };
+        let result = established.map(Box::new);
         answer.send(Message::Connected { request, result });
     });
     environment.attempts.borrow_mut().0.insert(

@@ -1,6 +1,8 @@
 //! The functions that JavaScript calls, one for each method of the border's `Native`.
 
 use std::ffi::CStr;
+use std::os::fd::IntoRawFd;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -97,8 +99,17 @@ functions! {
         if environment.setup().is_none() {
             return Err("init was not called".into());
         }
-        connect::start(environment, id(js, request), options::read(js, options));
+        connect::start(environment, id(js, request), options::read(js, options), None);
         DONE()
+    }
+
+    c"connectOver" => fn connect_over(js, environment, [request, options], 2) {
+        if environment.setup().is_none() {
+            return Err("init was not called".into());
+        }
+        let (ours, theirs) = UnixStream::pair().map_err(|error| format!("no pair of sockets: {error}"))?;
+        connect::start(environment, id(js, request), options::read(js, options), Some(ours));
+        int(js, theirs.into_raw_fd())
     }
 
     c"password" => fn password(js, environment, [request, password, message], 3) {

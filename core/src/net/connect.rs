@@ -34,6 +34,28 @@ pub async fn connect(config: Arc<Config>, password: Option<PasswordProvider>) ->
     attempt.run().await
 }
 
+/// Logs in over a socket that the caller has connected, and encrypted if it wants that: one end of a stream of bytes
+/// that go to a server and come from it. Must run on tokio.
+pub async fn attach(
+    socket: std::os::unix::net::UnixStream,
+    config: Arc<Config>,
+    password: Option<PasswordProvider>,
+) -> Result<Established> {
+    let mut stream = Stream::attached(socket)?;
+    let mut notices = Vec::new();
+    let login = login::login(&mut stream, &config, None, password.as_ref(), &mut notices);
+    let deadline = config.connect_timeout.map(|limit| Instant::now() + limit);
+    let Some(wire) = within(deadline, login).await else {
+        return Err(Error::new(Kind::ConnectTimeout, "the login timed out"));
+    };
+    Ok(Established {
+        wire: wire?,
+        socket: stream.into_socket()?,
+        address: Address::Unix("stream".into()),
+        notices,
+    })
+}
+
 /// One call of [`connect`].
 struct Attempt<'a> {
     config: &'a Config,

@@ -15,7 +15,7 @@ pub(crate) mod tls_failure;
 
 pub use cancel::cancel;
 pub use client::{CancelHandle, Client};
-pub use connect::connect;
+pub use connect::{attach, connect};
 pub use established::{Address, Established, PasswordProvider, Socket};
 pub use failure::{io_error, io_name};
 pub use pool::{Pool, PooledClient};

@@ -65,6 +65,14 @@ impl Stream {
         }
     }
 
+    /// A socket that is connected already.
+    pub(super) fn attached(socket: std::os::unix::net::UnixStream) -> Result<Stream> {
+        let attached = socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket));
+        Ok(Stream::Unix(
+            attached.map_err(|error| io_error("connect", None, error))?,
+        ))
+    }
+
     /// Reads at least one byte; the end of the stream is an error.
     pub(super) async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         match self.read_or_end(buffer).await? {
