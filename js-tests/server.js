@@ -51,4 +51,4 @@ async function environment() {
   }
 }
 
-module.exports = { settings, environment }
+module.exports = { settings, environment, fromUrl }

@@ -18,8 +18,22 @@ const ROWS_WORTH_COMPILING = 8
 
 let mayGenerate = true
 
+/** A column of a RowDescription. */
+class Field {
+  constructor(raw) {
+    this.name = raw.name
+    this.tableID = raw.tableID
+    this.columnID = raw.columnID
+    this.dataTypeID = raw.dataTypeID
+    this.dataTypeSize = raw.dataTypeSize
+    this.dataTypeModifier = raw.dataTypeModifier
+    this.format = raw.format
+  }
+}
+
 class Shape {
-  constructor(fields) {
+  constructor(raw) {
+    const fields = raw.map((field) => new Field(field))
     this.fields = fields
     this.count = fields.length
     this.kinds = fields.map((field) => types.kindOf(field.dataTypeID, field.format))
@@ -47,12 +61,12 @@ class Shape {
       source = types.pgTypes()
     }
     const parsers = this.parsersFrom(source, known)
-    if (parsers === null) return known
-    const conversions = parsers.map((parser, i) => {
+    if (parsers === null && known !== null) return known
+    const conversions = (parsers || []).map((parser, i) => {
       const { dataTypeID, format } = this.fields[i]
       return format === 'binary' ? AS_PARSER : types.conversionOf(dataTypeID, parser)
     })
-    return this.keep(asArray, new Decoder(this, asArray, parsers, conversions))
+    return this.keep(asArray, new Decoder(this, asArray, parsers || [], conversions))
   }
 
   keep(asArray, decoder) {

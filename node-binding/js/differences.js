@@ -18,6 +18,8 @@ const BETTER = Object.freeze({
   cleansReleased: true,
   /** pool.query keeps its connection after a plain SQL error. */
   keepsAfterSqlError: true,
+  /** Binary results reach their parsers as the bytes that the server sent. */
+  intactBinary: true,
 })
 
 const PG = Object.freeze(Object.fromEntries(Object.keys(BETTER).map((name) => [name, false])))

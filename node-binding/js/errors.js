@@ -35,7 +35,7 @@ class DatabaseError extends Error {
 }
 
 /** A NoticeResponse: the same fields without being an Error. */
-class Notice {
+class NoticeMessage {
   constructor(message, length) {
     this.length = length
     this.message = message
@@ -70,7 +70,7 @@ function fromRaw(raw) {
 
 /** The notice of a RawError. */
 function noticeFromRaw(raw) {
-  return fill(new Notice(textOf(raw), raw.length), raw.fields || [])
+  return fill(new NoticeMessage(textOf(raw), raw.length), raw.fields || [])
 }
 
-module.exports = { DatabaseError, Notice, fromRaw, noticeFromRaw }
+module.exports = { DatabaseError, NoticeMessage, fromRaw, noticeFromRaw }

@@ -53,6 +53,7 @@ class Checkout {
 class PooledTask extends Task {
   constructor() {
     super()
+    this.success = undefined
     this.since = 0
     this.queryTimeout = undefined
     /** What to give to client.query() as it is: a Query with events, or what is no query. */
@@ -447,7 +448,8 @@ class Pool extends EventEmitter {
     task.pool = undefined
     if (client === undefined) return
     const keep = this._differences.keepsAfterSqlError && this._keeps(error)
-    this._release(client, error, failed && !keep)
+    // As a query's callback has it: null when nothing failed.
+    this._release(client, failed ? error : null, failed && !keep)
   }
 
   /** Whether a connection is good after this error: the server answered and did not say goodbye, or was cancelled. */

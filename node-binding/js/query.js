@@ -6,6 +6,7 @@ const Result = require('./result')
 /** Tags that the addon names by number (native.d.ts). */
 const COMMANDS =
   'SELECT INSERT UPDATE DELETE BEGIN COMMIT ROLLBACK SET COPY FETCH MOVE MERGE CREATE DROP DO CALL'.split(' ')
+const SELECT = COMMANDS.indexOf('SELECT')
 const INSERT = COMMANDS.indexOf('INSERT')
 const UINT32 = 4294967296
 
@@ -47,6 +48,8 @@ class Task {
     this.failure = undefined
     this.parserFailure = undefined
     this.parserFailed = false
+    /** A callback's first argument when nothing failed. */
+    this.success = null
     /** By performance.now(); 0 = none. */
     this.deadline = 0
     this.settled = false
@@ -146,6 +149,8 @@ class Task {
     }
     result.command = COMMANDS[command]
     if (high >= 0) result.rowCount = high * UINT32 + (low >>> 0)
+    // Where rows are asked for in portions, the tag is the last portion's.
+    if (this.rows > 0 && command === SELECT) result.rowCount %= this.rows
     // INSERT's tag has an oid before the count; servers since PostgreSQL 12 always say 0.
     if (command === INSERT) result.oid = 0
   }
@@ -168,14 +173,16 @@ class Task {
     this.settled = true
     if (this.pool !== undefined) this.pool._queryDone(this, error, failed)
     if (this.resolve !== undefined) this.resolve(failed ? rejection(error) : results)
-    else if (this.callback) this.call(failed ? error : null, results)
+    else if (this.callback) this.call(failed ? error : this.success, results)
     else if (failed && this.emitter !== undefined) this.emitter.emit('error', error)
     if (!failed && this.emitter !== undefined) this.emitter.emit('end', results)
   }
 
   call(error, results) {
     try {
-      this.callback(error, results)
+      // A failure comes alone, as node-postgres calls it.
+      if (error !== null && error !== undefined) this.callback(error)
+      else this.callback(error, results)
     } catch (thrown) {
       process.nextTick(() => {
         throw thrown

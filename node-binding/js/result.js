@@ -12,6 +12,7 @@ class Result {
     this._types = types
     this.RowCtor = null
     this.rowAsArray = rowMode === 'array'
+    if (this.rowAsArray) this.parseRow = this._parseRowAsArray
     this._prebuiltEmptyResultObject = null
   }
 
@@ -38,15 +39,11 @@ class Result {
     this._prebuiltEmptyResultObject = { ...empty }
   }
 
-  parseRow(cells) {
-    return this.rowAsArray ? this._parseRowAsArray(cells) : this._parseRowAsObject(cells)
-  }
-
   _parseRowAsArray(cells) {
     return cells.map((cell, i) => (cell === null ? null : this._parsers[i](cell)))
   }
 
-  _parseRowAsObject(cells) {
+  parseRow(cells) {
     const row = { ...this._prebuiltEmptyResultObject }
     for (let i = 0; i < cells.length; i++) {
       const { name, format } = this.fields[i]

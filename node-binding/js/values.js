@@ -64,7 +64,7 @@ function bytesOf(view) {
   return Buffer.isBuffer(view) ? view : Buffer.from(view.buffer, view.byteOffset, view.byteLength)
 }
 
-const quote = (text) => '"' + text.replace(/[\\"]/g, '\\$&') + '"'
+const quote = (elementRepresentation) => '"' + elementRepresentation.replace(/[\\"]/g, '\\$&') + '"'
 
 /** An array literal (arrays-input). The delimiter is a comma, so `box[]` cannot be written this way. */
 function arrayLiteral(items) {
