@@ -1,127 +1,128 @@
 import { EventEmitter } from 'events'
-import { Readable, Writable } from 'stream'
+import { Duplex, Readable, Writable } from 'stream'
 import { ConnectionOptions } from 'tls'
-import * as pgTypes from 'pg-types'
+import pgTypes = require('pg-types')
+import Pg = require('.')
+import TypeOverrides = require('../lib/type-overrides')
 
-// The names are node-postgres's, so that a program typed for it compiles as it is; then come heys-db's own.
+// The names are node-postgres's, and so is what they accept (js-tests/types says so for each); then come heys-db's own.
 
-export import types = pgTypes
-
-/** A parser of one type's values; binary values come as Buffers. */
-export type TypeParser = (value: any) => any
+export const types: typeof pgTypes
 
 /** What `types` of a client or a query must have. */
 export interface CustomTypesConfig {
-  getTypeParser(oid: number, format?: 'text' | 'binary'): TypeParser
+  getTypeParser: typeof pgTypes.getTypeParser
 }
 
-export interface Defaults {
-  host?: string
-  user?: string
-  database?: string
-  password?: string | null
-  connectionString?: string
-  port?: number
-  rows?: number
-  binary?: boolean
-  max?: number
-  idleTimeoutMillis?: number
-  /** Turns off every difference from pg for what is made from then on (docs/differences-from-pg.md). */
-  strictPg?: boolean
-  client_encoding?: string
-  ssl?: boolean | ConnectionOptions
-  application_name?: string
-  fallback_application_name?: string
-  options?: string
-  parseInputDatesAsUTC?: boolean
-  statement_timeout?: false | number
-  lock_timeout?: false | number
-  idle_in_transaction_session_timeout?: false | number
-  query_timeout?: false | number
-  connect_timeout?: number
-  keepalives?: number
-  keepalives_idle?: number
-  /** Can be set only: true delivers int8 as numbers. */
-  parseInt8?: boolean
-  [more: string]: any
-}
-export const defaults: Defaults
-
-export interface ClientConfig {
-  user?: string
-  database?: string
-  /** A function is asked once for each connection. */
-  password?: string | (() => string | Promise<string>)
-  port?: number
-  host?: string
-  /** Goes over the other options. */
-  connectionString?: string
-  /** As in pg: true verifies the server's certificate. */
-  ssl?: boolean | ConnectionOptions
-  sslnegotiation?: 'postgres' | 'direct'
-  types?: CustomTypesConfig
-  keepAlive?: boolean
-  keepAliveInitialDelayMillis?: number
-  /** 0 = for ever. */
-  connectionTimeoutMillis?: number
-  /** Milliseconds, by the server. */
-  statement_timeout?: false | number
-  lock_timeout?: false | number
-  idle_in_transaction_session_timeout?: number
-  /** Milliseconds; then the query is rejected and cancelled on the server. */
-  query_timeout?: false | number
-  application_name?: string
-  fallback_application_name?: string
-  client_encoding?: string
-  options?: string
-  replication?: string
-  binary?: boolean
-  enableChannelBinding?: boolean
-  scramMaxIterations?: number
-  /** Sends queries without waiting for the answers of those before. */
-  pipeline?: boolean
-  Promise?: PromiseConstructorLike
-  /** Turns off every difference from pg that follows; each can be set alone. */
-  strictPg?: boolean
+/** The differences from pg, each with its own switch (docs/differences-from-pg.md). */
+interface Differences {
+  /** Turns off every difference that follows; each can be set alone. */
+  strictPg?: boolean | undefined
   /** A checked-out client's connection error is not emitted when nobody listens. */
-  survivesLostClients?: boolean
+  survivesLostClients?: boolean | undefined
   /** `pool.end()` rejects those who still wait for a client. */
-  endRejectsWaiters?: boolean
+  endRejectsWaiters?: boolean | undefined
   /** `query_timeout` cancels on the server, too. */
-  timeoutCancels?: boolean
+  timeoutCancels?: boolean | undefined
   /** A client released busy or in a transaction is cleaned before its next use. */
-  cleansReleased?: boolean
+  cleansReleased?: boolean | undefined
   /** `pool.query()` keeps its connection after an error of SQL. */
-  keepsAfterSqlError?: boolean
+  keepsAfterSqlError?: boolean | undefined
+  /** Binary results reach their parsers as the bytes that the server sent. */
+  intactBinary?: boolean | undefined
 }
+
+export interface ClientConfig extends Differences {
+  user?: string | undefined
+  database?: string | undefined
+  /** A function is asked once for each connection. */
+  password?: string | (() => string | Promise<string>) | undefined
+  port?: number | undefined
+  host?: string | undefined
+  /** Goes over the other options. */
+  connectionString?: string | undefined
+  /** As in pg: true verifies the server's certificate. */
+  ssl?: boolean | ConnectionOptions | undefined
+  sslnegotiation?: 'postgres' | 'direct' | undefined
+  enableChannelBinding?: boolean | undefined
+  /** 0 = no limit. */
+  scramMaxIterations?: number | undefined
+  types?: CustomTypesConfig | undefined
+  keepAlive?: boolean | undefined
+  keepAliveInitialDelayMillis?: number | undefined
+  /** The connection's bytes go through this instead of a socket of heys-db's own. */
+  stream?: (() => Duplex | undefined) | undefined
+  /** 0 = for ever. */
+  connectionTimeoutMillis?: number | undefined
+  /** Milliseconds, by the server. */
+  statement_timeout?: false | number | undefined
+  lock_timeout?: number | undefined
+  idle_in_transaction_session_timeout?: number | undefined
+  /** Milliseconds; then the query is rejected and cancelled on the server. */
+  query_timeout?: number | undefined
+  application_name?: string | undefined
+  fallback_application_name?: string | undefined
+  client_encoding?: string | undefined
+  options?: string | undefined
+  replication?: string | undefined
+  binary?: boolean | undefined
+  /** Sends queries without waiting for the answers of those before. */
+  pipeline?: boolean | undefined
+  Promise?: PromiseConstructorLike | undefined
+}
+
+export type ConnectionConfig = ClientConfig
+
+export interface Defaults extends ClientConfig {
+  poolSize?: number | undefined
+  poolIdleTimeout?: number | undefined
+  reapIntervalMillis?: number | undefined
+  parseInputDatesAsUTC?: boolean | undefined
+  /** Can be set only: true delivers int8 as numbers. */
+  parseInt8?: boolean | undefined
+}
+export const defaults: Defaults & ClientConfig
 
 export interface PoolConfig extends ClientConfig {
-  max?: number
-  min?: number
+  max?: number | undefined
+  min?: number | undefined
   /** 0 = never. */
-  idleTimeoutMillis?: number | null
+  idleTimeoutMillis?: number | undefined | null
   /** 0 = never. */
-  maxLifetimeSeconds?: number
-  maxUses?: number
+  maxLifetimeSeconds?: number | undefined
+  maxUses?: number | undefined
   /** Whether idle clients let the process end. */
-  allowExitOnIdle?: boolean
-  log?: (...messages: any[]) => void
+  allowExitOnIdle?: boolean | undefined
+  log?: ((...messages: any[]) => void) | undefined
   /** Runs on each new client before it is given out. */
-  onConnect?: (client: PoolClient) => void | Promise<void>
-  verify?: (client: PoolClient, callback: (error?: Error) => void) => void
-  Client?: new (config?: string | ClientConfig) => ClientBase
+  onConnect?: ((client: ClientBase) => void | Promise<void>) | undefined
+  verify?: ((client: PoolClient, done: (error?: Error) => void) => void) | undefined
+  Client?: (new () => ClientBase) | undefined
 }
+
+/** A pool's options with its defaults filled in. */
+export interface PoolOptions extends PoolConfig {
+  max: number
+  maxUses: number
+  allowExitOnIdle: boolean
+  maxLifetimeSeconds: number
+  idleTimeoutMillis: number | null
+}
+
+export type QueryConfigValues<T> = T extends Array<infer _Item> ? T : never
 
 export interface QueryConfig<I = any[]> {
   text: string
-  values?: I
+  values?: QueryConfigValues<I>
   /** Prepares the statement once for each connection. */
-  name?: string
-  types?: CustomTypesConfig
-  rows?: number
-  binary?: boolean
-  queryMode?: 'extended'
-  rowMode?: 'array'
+  name?: string | undefined
+  types?: CustomTypesConfig | undefined
+  rows?: number | undefined
+  binary?: boolean | undefined
+  portal?: string | undefined
+  queryMode?: 'extended' | undefined
+  query_timeout?: number | undefined
+  rowMode?: 'array' | undefined
 }
 
 export interface QueryArrayConfig<I = any[]> extends QueryConfig<I> {
@@ -157,6 +158,10 @@ export interface QueryArrayResult<R extends any[] = any[]> extends QueryResultBa
   rows: R[]
 }
 
+export interface ResultBuilder<R extends QueryResultRow = any> extends QueryResult<R> {
+  addRow(row: R): void
+}
+
 export class Result<R extends QueryResultRow = any> implements QueryResult<R> {
   constructor(rowMode?: string, types?: CustomTypesConfig)
   command: string
@@ -170,104 +175,158 @@ export class Result<R extends QueryResultRow = any> implements QueryResult<R> {
   addRow(row: R): void
 }
 
-/** A query with events, given to `client.query()`. */
-export class Query<R extends QueryResultRow = any> extends EventEmitter {
-  constructor(config: string | QueryConfig, callback?: QueryCallback<QueryResult<R>>)
-  constructor(config: string | QueryConfig, values?: any[], callback?: QueryCallback<QueryResult<R>>)
-  on(event: 'row', listener: (row: R, result?: Result<R>) => void): this
-  on(event: 'error', listener: (error: Error) => void): this
-  on(event: 'end', listener: (result: Result<R>) => void): this
-  on(event: string, listener: (...args: any[]) => void): this
-}
-
-type QueryCallback<T> = (error: Error, result: T) => void
-
-/** query() of clients and pools. Several statements in one text resolve to an array of results. */
 /** A query object that speaks the protocol itself, through the connection that it is given. */
 export interface Submittable {
-  submit(connection: any): void
+  submit: (connection: Connection) => void
 }
 
+/** A query with events, given to `client.query()`. */
+export class Query<R extends QueryResultRow = any, I extends any[] = any> extends EventEmitter implements Submittable {
+  constructor(config?: string | QueryConfig<I>, callback?: (error: Error | undefined, result: ResultBuilder<R>) => void)
+  constructor(
+    config?: string | QueryConfig<I>,
+    values?: I,
+    callback?: (error: Error | undefined, result: ResultBuilder<R>) => void,
+  )
+  submit: (connection: Connection) => void
+  on<E extends 'row' | 'error' | 'end'>(
+    event: E,
+    listener: E extends 'row'
+      ? (row: R, result?: ResultBuilder<R>) => void
+      : E extends 'error'
+        ? (error: Error) => void
+        : (result: ResultBuilder<R>) => void,
+  ): this
+}
+
+type Answer<T> = (error: Error, result: T) => void
+
+/** query() of clients and pools. Several statements in one text resolve to an array of results. */
 interface Queries {
-  query<R extends any[] = any[], I = any[]>(config: QueryArrayConfig<I>, values?: I): Promise<QueryArrayResult<R>>
-  query<R extends QueryResultRow = any, I = any[]>(config: string | QueryConfig<I>, values?: I): Promise<QueryResult<R>>
+  query<T extends Submittable>(query: T): T
   query<R extends any[] = any[], I = any[]>(
     config: QueryArrayConfig<I>,
-    callback: QueryCallback<QueryArrayResult<R>>,
-  ): void
+    values?: QueryConfigValues<I>,
+  ): Promise<QueryArrayResult<R>>
+  query<R extends QueryResultRow = any, I = any>(config: QueryConfig<I>): Promise<QueryResult<R>>
   query<R extends QueryResultRow = any, I = any[]>(
     config: string | QueryConfig<I>,
-    callback: QueryCallback<QueryResult<R>>,
-  ): void
+    values?: QueryConfigValues<I>,
+  ): Promise<QueryResult<R>>
+  query<R extends any[] = any[], I = any[]>(config: QueryArrayConfig<I>, callback: Answer<QueryArrayResult<R>>): void
   query<R extends QueryResultRow = any, I = any[]>(
     config: string | QueryConfig<I>,
-    values: I | undefined,
-    callback: QueryCallback<QueryResult<R>>,
+    callback: Answer<QueryResult<R>>,
   ): void
-  query<Q extends Query>(query: Q): Q
-  query<S extends Submittable>(query: S): S
+  query<R extends QueryResultRow = any, I = any[]>(
+    text: string,
+    values: QueryConfigValues<I>,
+    callback: Answer<QueryResult<R>>,
+  ): void
 }
 
 export interface Notification {
   processId: number
   channel: string
-  payload?: string
+  payload?: string | undefined
 }
 
 /** The fields of an error or a notice; numbers are strings, what the server left out is undefined. */
 interface ServerFields {
-  length: number
-  name: string
-  severity?: string
-  code?: string
-  detail?: string
-  hint?: string
-  position?: string
-  internalPosition?: string
-  internalQuery?: string
-  where?: string
-  schema?: string
-  table?: string
-  column?: string
-  dataType?: string
-  constraint?: string
-  file?: string
-  line?: string
-  routine?: string
+  severity: string | undefined
+  code: string | undefined
+  detail: string | undefined
+  hint: string | undefined
+  position: string | undefined
+  internalPosition: string | undefined
+  internalQuery: string | undefined
+  where: string | undefined
+  schema: string | undefined
+  table: string | undefined
+  column: string | undefined
+  dataType: string | undefined
+  constraint: string | undefined
+  file: string | undefined
+  line: string | undefined
+  routine: string | undefined
 }
 
 export interface NoticeMessage extends ServerFields {
-  message: string | undefined
+  readonly length: number
+  readonly name: 'notice'
+  readonly message: string | undefined
 }
 
 export interface DatabaseError extends ServerFields {}
 /** An error that the server reported; `code` is its SQLSTATE. */
 export class DatabaseError extends Error {
   constructor(message: string, length: number, name: string)
+  readonly length: number
+  readonly name: any
 }
 
-/** What clients of a pool and others have in common; a type only. */
-export type { ClientBase }
-interface ClientBase extends Queries {}
-declare class ClientBase extends EventEmitter {
+// --- the connection of Submittables -----------------------------------------------------------------------------------
+
+export interface QueryParse {
+  name: string
+  text: string
+  types: string[]
+}
+
+export interface BindConfig {
+  portal?: string | undefined
+  statement?: string | undefined
+  binary?: string | undefined
+  values?: Array<Buffer | null | undefined | string> | undefined
+  valueMapper?: ((value: any, index: number) => any) | undefined
+}
+
+export interface ExecuteConfig {
+  portal?: string | undefined
+  rows?: string | undefined
+}
+
+export interface MessageConfig {
+  type: string
+  name?: string | undefined
+}
+
+/** One connection's protocol: of a client for its Submittables, or of its own. */
+export class Connection extends EventEmitter {
+  constructor(config?: ConnectionConfig)
+  readonly stream: Duplex
+  parse(query: QueryParse, more?: boolean): void
+  bind(config: BindConfig | null, more?: boolean): void
+  execute(config: ExecuteConfig | null, more?: boolean): void
+  describe(message: MessageConfig, more?: boolean): void
+  close(message: MessageConfig, more?: boolean): void
+  query(text: string): void
+  flush(): void
+  sync(): void
+  end(): void
+}
+
+// --- clients ----------------------------------------------------------------------------------------------------------
+
+/** `I` = idle, `T` = in a transaction, `E` = in a failed one, null = not known yet. */
+export type TransactionStatus = 'I' | 'T' | 'E' | null
+
+/** What clients of a pool and others have in common. As in @types/pg it is a type alone: there is no such value. */
+export interface ClientBase extends Queries {}
+export class ClientBase extends EventEmitter {
   constructor(config?: string | ClientConfig)
   readonly processID: number | null
   readonly secretKey: number | null
-  user?: string
-  database?: string
-  port: number
-  host: string
-  password?: ClientConfig['password']
-  ssl: boolean | ConnectionOptions
-  connect(): Promise<this>
-  connect(callback: (error: Error, client: this) => void): void
-  /** `I` = idle, `T` = in a transaction, `E` = in a failed one, null = not known yet. */
-  getTransactionStatus(): 'I' | 'T' | 'E' | null
-  setTypeParser(oid: number, parser: TypeParser): void
-  setTypeParser(oid: number, format: 'text' | 'binary', parser: TypeParser): void
-  getTypeParser(oid: number, format?: 'text' | 'binary'): TypeParser
-  escapeIdentifier(name: string): string
-  escapeLiteral(text: string): string
+  connect(): Promise<ClientBase>
+  connect(callback: ((error: Error) => void) | ((error: null, client: ClientBase) => void)): void
+  getTransactionStatus(): TransactionStatus
+  setTypeParser: typeof pgTypes.setTypeParser
+  getTypeParser: typeof pgTypes.getTypeParser
+  escapeIdentifier: typeof escapeIdentifier
+  escapeLiteral: typeof escapeLiteral
+  /** Declared by @types/pg; neither pg nor heys-db has them. */
+  pauseDrain(): void
+  resumeDrain(): void
   ref(): void
   unref(): void
   /** Rows with bounded memory; leaving the loop cancels the statement on the server. heys-db's own. */
@@ -277,19 +336,35 @@ declare class ClientBase extends EventEmitter {
   copyTo(text: string): Readable & { readonly rowCount?: number }
   /** `COPY … FROM STDIN`; finished when the server has stored everything. heys-db's own. */
   copyFrom(text: string): Writable & { readonly rowCount?: number }
-  on(event: 'connect' | 'drain' | 'end', listener: () => void): this
-  on(event: 'error', listener: (error: Error) => void): this
-  on(event: 'notice', listener: (notice: NoticeMessage) => void): this
-  on(event: 'notification', listener: (message: Notification) => void): this
-  on(event: string, listener: (...args: any[]) => void): this
+  on<E extends 'connect' | 'drain' | 'error' | 'notice' | 'notification' | 'end'>(
+    event: E,
+    listener: E extends 'connect' | 'drain' | 'end'
+      ? () => void
+      : E extends 'error'
+        ? (error: Error) => void
+        : E extends 'notice'
+          ? (notice: NoticeMessage) => void
+          : (message: Notification) => void,
+  ): this
 }
 
 export class Client extends ClientBase {
+  constructor(config?: string | ClientConfig)
+  user?: string | undefined
+  database?: string | undefined
+  port: number
+  host: string
+  password?: string | undefined
+  ssl: boolean
+  readonly pipeline: boolean
+  readonly connection: Connection
+  connect(): Promise<Client>
+  connect(callback: ((error: Error) => void) | ((error: null, client: Client) => void)): void
   end(): Promise<void>
-  end(callback: (error?: Error) => void): void
+  end(callback: (error: Error) => void): void
 }
 
-export interface PoolClient extends ClientBase {
+export interface PoolClient extends Client {
   /** With an error or true, the connection is closed instead of kept. A second release throws. */
   release(error?: Error | boolean): void
 }
@@ -303,24 +378,25 @@ export class Pool extends EventEmitter {
   readonly expiredCount: number
   readonly ending: boolean
   readonly ended: boolean
-  readonly options: PoolConfig & { max: number; min: number }
+  options: PoolOptions
   connect(): Promise<PoolClient>
   connect(
-    callback: (error: Error | undefined, client: PoolClient | undefined, release: PoolClient['release']) => void,
+    callback: (error: Error | undefined, client: PoolClient | undefined, done: (release?: any) => void) => void,
   ): void
   end(): Promise<void>
   end(callback: () => void): void
-  on(event: 'connect' | 'acquire' | 'remove', listener: (client: PoolClient) => void): this
-  on(event: 'release' | 'error', listener: (error: Error, client: PoolClient) => void): this
-  on(event: string, listener: (...args: any[]) => void): this
+  on<E extends 'error' | 'release' | 'connect' | 'acquire' | 'remove'>(
+    event: E,
+    listener: E extends 'error' | 'release' ? (error: Error, client: PoolClient) => void : (client: PoolClient) => void,
+  ): this
 }
 
-export class TypeOverrides implements CustomTypesConfig {
-  constructor(types?: CustomTypesConfig)
-  setTypeParser(oid: number, parser: TypeParser): void
-  setTypeParser(oid: number, format: 'text' | 'binary', parser: TypeParser): void
-  getTypeParser(oid: number, format?: 'text' | 'binary'): TypeParser
+/** Declared by @types/pg; there is no such value. */
+export class Events extends EventEmitter {
+  on(event: 'error', listener: (error: Error, client: Client) => void): this
 }
+
+export { TypeOverrides }
 
 export function escapeIdentifier(name: string): string
 export function escapeLiteral(text: string): string
@@ -332,8 +408,8 @@ export const utils: {
   escapeLiteral(text: string): string
 }
 
-/** As in pg without pg-native. */
-export const native: null
+/** null, as in pg without pg-native. */
+export const native: typeof Pg | null
 
 // --- the shared pools -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,4 @@
+import heys = require('./index.js')
+
+export * from './index.js'
+export default heys
