@@ -53,7 +53,7 @@ export async function makePackage({ fresh = true } = {}) {
     if (existsSync(path.join(root, pattern)))
       cpSync(path.join(root, pattern), path.join(stage, pattern), { recursive: true })
   }
-  for (const types of ['index.d.ts', 'backup-handler.d.ts']) {
+  for (const types of ['index.d.ts', 'index.d.mts', 'backup-handler.d.ts']) {
     const from = path.join(root, 'node-binding', types)
     if (existsSync(from)) cpSync(from, path.join(stage, 'node-binding', types))
   }

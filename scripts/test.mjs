@@ -1,7 +1,7 @@
 // npm test: sets up, builds, checks and tests everything, and closes with `N passed, N failed, N skipped`.
 //
-// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs, and big, which takes minutes and
-// disk space and runs only when it is named or `all` is. A section that fails does not keep the others from running.
+// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs; and ecosystem and big, which
+// take minutes and disk space and run only when they are named or `all` is. A section that fails does not keep the others from running.
 
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -141,13 +141,20 @@ const SECTIONS = {
   async docs() {
     await nodeTests('documents', testFiles('scripts/docs'))
   },
+  async ecosystem() {
+    const { testEcosystem } = await import('./test-ecosystem.mjs')
+    for (const { name, failure } of await testEcosystem()) {
+      if (failure !== undefined) problems.push(name)
+      count(failure === undefined ? 1 : 0, failure === undefined ? 0 : 1)
+    }
+  },
   async big() {
     await nodeTests('backup of 1 GB', testFiles('scripts/big'))
   },
 }
 
 /** Not part of a plain `npm test`. */
-const LONG = ['big']
+const LONG = ['ecosystem', 'big']
 const words = process.argv.slice(2)
 const everything = Object.keys(SECTIONS)
 const wanted = words.includes('all') ? everything : words

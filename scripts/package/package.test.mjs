@@ -74,7 +74,7 @@ test('the tarball: no install script, one platform, the addon and nothing of dev
   const files = list.trim().split('\n')
   assert.ok(files.some((file) => /heys-db\.linux-\w+-gnu\.node$/.test(file)))
   assert.deepEqual(
-    files.filter((file) => !/^package\/(node-binding\/|README|CHANGELOG|LICENSE|package\.json)/.test(file)),
+    files.filter((file) => !/^package\/(node-binding\/|lib\/|README|CHANGELOG|LICENSE|package\.json)/.test(file)),
     [],
   )
   const manifest = JSON.parse(
