@@ -138,7 +138,12 @@ pub(crate) fn cancel(environment: &Environment, request: i32, session: Option<&S
             error: Some(error),
         });
     };
-    let Some((config, address, key)) = session.map(Session::cancel_target) else {
+    let target = session.map(|session| {
+        // What is to be cancelled must be there before the cancel is.
+        session.flush();
+        session.cancel_target()
+    });
+    let Some((config, address, key)) = target else {
         return fail(Error::new(
             Kind::Closed,
             "the connection is closed: there is nothing to cancel",
@@ -165,6 +170,16 @@ pub(crate) fn cancel(environment: &Environment, request: i32, session: Option<&S
         let error = net::cancel(config, &address, key).await.err();
         answer.send(Message::Cancelled { request, error });
     });
+}
+
+/// Cancels what the session runs, with nobody to tell how that went.
+pub(crate) fn abandon(session: &Session) {
+    let (config, address, key) = session.cancel_target();
+    if let (Some(key), Ok(runtime)) = (key, runtime()) {
+        runtime.spawn(async move {
+            let _ = net::cancel(config, &address, key).await;
+        });
+    }
 }
 
 // ---- what comes back

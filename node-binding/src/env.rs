@@ -353,6 +353,10 @@ unsafe extern "C" fn tear_down(cleanup: sys::napi_async_cleanup_hook_handle, dat
     environment.unsent.borrow_mut().clear();
     let sessions: Vec<Rc<Session>> = environment.sessions.borrow().iter().cloned().collect();
     for session in sessions {
+        // A statement that nobody waits for any more would go on at the server.
+        if session.is_busy() {
+            connect::abandon(&session);
+        }
         session.shut(None);
     }
     // Their permits go to other threads, now that the connections are closed.

@@ -55,6 +55,8 @@ pub(crate) struct Session {
     raw: Cell<bool>,
     /// The socket took less than there was; the rest goes when it is writable.
     backlog: Cell<bool>,
+    /// JavaScript was told that the socket is full, and waits for DRAINED.
+    draining: Cell<bool>,
     /// Waits in the environment's list of unsent sessions.
     corked: Cell<bool>,
     /// The first write error. Reading goes on: what the server said before it closed is still to come.
@@ -131,6 +133,7 @@ impl Session {
                 paused: Cell::new(false),
                 raw: Cell::new(false),
                 backlog: Cell::new(false),
+                draining: Cell::new(false),
                 corked: Cell::new(false),
                 write_error: RefCell::new(None),
                 failure: RefCell::new(None),
@@ -222,7 +225,16 @@ impl Session {
         } else {
             self.submit(false);
         }
-        !self.backlog.get()
+        let full = self.backlog.get();
+        self.draining.set(full);
+        !full
+    }
+
+    /// Sends what waits for the end of the wake-up, because something else must not overtake it.
+    pub(crate) fn flush(&self) {
+        if self.corked.get() {
+            self.write();
+        }
     }
 
     /// Takes the connection back after a ReadyForQuery of `status`, with what came behind it.
@@ -322,7 +334,8 @@ impl Session {
         if !self.paused.get() {
             wanted |= uv::UV_READABLE;
         }
-        if self.backlog.get() {
+        // A socket that was emptied by another way than its own wake-up is writable at once, and says so.
+        if self.backlog.get() || self.draining.get() {
             wanted |= uv::UV_WRITABLE;
         }
         if wanted == self.watched.replace(wanted) {
@@ -542,6 +555,11 @@ impl Session {
             && socket::is_quiet(self.fd)
     }
 
+    /// Whether the server owes an answer.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state.get() == State::Open && (self.raw.get() || self.inner.borrow().wire.in_flight() > 0)
+    }
+
     /// What a cancel needs: the same server and settings, and the backend's key.
     pub(crate) fn cancel_target(&self) -> (Arc<Config>, Address, Option<(i32, i32)>) {
         let key = self.inner.borrow().wire.backend_key();
@@ -659,7 +677,9 @@ unsafe extern "C" fn on_poll(handle: *mut uv_handle_t, status: c_int, events: c_
         }
         if events & uv::UV_WRITABLE != 0 {
             session.write();
-            if !session.backlog.get() && session.state.get() != State::Closed {
+            let drained = !session.backlog.get() && session.draining.replace(false);
+            session.watch();
+            if drained && session.state.get() != State::Closed {
                 let mut records = Records::new(wake, session.id);
                 records.push(Record::Drained);
                 records.flush();
