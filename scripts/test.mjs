@@ -1,6 +1,6 @@
 // npm test: sets up, builds, checks and tests everything, and closes with `N passed, N failed, N skipped`.
 //
-// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs; and ecosystem and big, which
+// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs; and ecosystem, runtimes and big, which
 // take minutes and disk space and run only when they are named or `all` is. A section that fails does not keep the others from running.
 
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
@@ -148,13 +148,20 @@ const SECTIONS = {
       count(failure === undefined ? 1 : 0, failure === undefined ? 0 : 1)
     }
   },
+  async runtimes() {
+    const { testRuntimes } = await import('./test-runtimes.mjs')
+    for (const { name, failure } of await testRuntimes()) {
+      if (failure !== undefined) problems.push(name)
+      count(failure === undefined ? 1 : 0, failure === undefined ? 0 : 1)
+    }
+  },
   async big() {
-    await nodeTests('backup of 1 GB', testFiles('scripts/big'))
+    await nodeTests('backup and COPY of 1 GB', testFiles('scripts/big'))
   },
 }
 
 /** Not part of a plain `npm test`. */
-const LONG = ['ecosystem', 'big']
+const LONG = ['ecosystem', 'runtimes', 'big']
 const words = process.argv.slice(2)
 const everything = Object.keys(SECTIONS)
 const wanted = words.includes('all') ? everything : words
