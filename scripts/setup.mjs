@@ -44,6 +44,7 @@ function hasPgcrypto() {
 /** Debian packages → is what we need from them there already? */
 const PACKAGES = {
   postgresql: () => postgresBin() !== undefined && hasPgcrypto(),
+  pgbouncer: () => onPath('pgbouncer') || existsSync('/usr/sbin/pgbouncer'),
   'build-essential': () => onPath('cc') && onPath('make'),
   // perl-base alone lacks the modules that OpenSSL's Configure uses.
   perl: async () => (await run('perl', ['-MIPC::Cmd', '-MFindBin', '-e', '1'], { print: false })).code === 0,
@@ -80,6 +81,8 @@ async function systemPackages() {
     await must('apt-get', ['-qq', 'update'], quiet)
     const options = ['-qq', '-y', '--no-install-recommends', '-o', 'Dpkg::Options::=--force-confold']
     await must('apt-get', ['install', ...options, ...missing], quiet)
+    // Debian starts it; the tests start their own.
+    if (missing.includes('pgbouncer')) await run('service', ['pgbouncer', 'stop'], { print: false })
   })
   const still = await missingPackages()
   if (still.length > 0) throw new Missing(`Still missing after the installation: ${still.join(', ')}`)

@@ -42,6 +42,7 @@ function functionSuite(name, env = {}) {
   })
   after(async () => {
     await loaded.database.closePool()
+    await server.closed()
     try {
       await nobodyConnected(server)
     } finally {
