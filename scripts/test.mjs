@@ -1,6 +1,7 @@
 // npm test: sets up, builds, checks and tests everything, and closes with `N passed, N failed, N skipped`.
 //
-// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs; and ecosystem, runtimes and big, which
+// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs; and ecosystem, runtimes, broken and
+// big, which
 // take minutes and disk space and run only when they are named or `all` is. A section that fails does not keep the others from running.
 
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
@@ -123,6 +124,10 @@ const SECTIONS = {
     for (const provider of ['heys', 'pg']) {
       await nodeTests(`example functions on ${provider}`, testFiles('examples/functions'), { HEYS_PROVIDER: provider })
     }
+    for (const mode of ['session', 'transaction']) {
+      const env = { HEYS_PROVIDER: 'heys', HEYS_TEST_POOLER: mode }
+      await nodeTests(`example functions through PgBouncer in ${mode} mode`, testFiles('examples/functions'), env)
+    }
   },
   async c() {
     for (const { name, code, output, milliseconds } of await testC()) {
@@ -155,13 +160,20 @@ const SECTIONS = {
       count(failure === undefined ? 1 : 0, failure === undefined ? 0 : 1)
     }
   },
+  async broken() {
+    const { testBroken } = await import('./test-broken.mjs')
+    for (const { name, failure } of await testBroken()) {
+      if (failure !== undefined) problems.push(`not noticed: ${name}`)
+      count(failure === undefined ? 1 : 0, failure === undefined ? 0 : 1)
+    }
+  },
   async big() {
     await nodeTests('backup and COPY of 1 GB', testFiles('scripts/big'))
   },
 }
 
 /** Not part of a plain `npm test`. */
-const LONG = ['ecosystem', 'runtimes', 'big']
+const LONG = ['ecosystem', 'runtimes', 'broken', 'big']
 const words = process.argv.slice(2)
 const everything = Object.keys(SECTIONS)
 const wanted = words.includes('all') ? everything : words
