@@ -28,6 +28,8 @@ interface Differences {
   cleansReleased?: boolean | undefined
   /** `pool.query()` keeps its connection after an error of SQL. */
   keepsAfterSqlError?: boolean | undefined
+  /** An idle client whose socket shows an end or unread bytes is replaced before anybody gets it. */
+  looksBeforeCheckout?: boolean | undefined
   /** Binary results reach their parsers as the bytes that the server sent. */
   intactBinary?: boolean | undefined
 }

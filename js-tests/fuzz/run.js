@@ -80,7 +80,7 @@ class Play {
     let back
     const called = new Promise((resolve) => {
       back = (error, result) => {
-        resolve([sync ? 'called back at once' : 'called back', this.show(error), this.show(result)])
+        resolve([sync && !this.settling ? 'called back at once' : 'called back', this.show(error), this.show(result)])
       }
     })
     try {
@@ -152,6 +152,8 @@ class Play {
   }
 
   run(target, form, seed, label = 'query') {
+    // What throws is told at once, unless the server still has to answer; pg asks it something even then.
+    this.settling = !this.isSendable(seed)
     const statement = statementOf(seed)
     return this.outcome(label, (back) => {
       switch (form) {

@@ -18,6 +18,8 @@ const BETTER = Object.freeze({
   cleansReleased: true,
   /** pool.query keeps its connection after a plain SQL error. */
   keepsAfterSqlError: true,
+  /** An idle client whose socket shows an end or unread bytes is replaced before anybody gets it. */
+  looksBeforeCheckout: true,
   /** Binary results reach their parsers as the bytes that the server sent. */
   intactBinary: true,
 })
