@@ -169,7 +169,7 @@ export interface Native {
    * The pool machine of core/pool. Every call returns the number of words written to `words`: records
    * [1 CONNECT conn] [2 PROBE conn] [3 DELIVER waiter conn fresh] [4 FAIL waiter why conn] (why: 0 wait timeout, 1 connect timeout,
    * 2 connect error, 3 ended) [5 RESET conn] [6 IDLE conn] [7 CLOSE conn expired] [8 ENDED]. A connection bound to a
-   * session by poolBind is probed by the addon itself, so PROBE comes only for others.
+   * session by poolBind is probed by the addon itself, so PROBE comes only for others; one bound to -1 is taken as healthy.
    * Errors: -1 not held, -2 already ended.
    */
   poolNew(

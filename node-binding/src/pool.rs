@@ -171,7 +171,7 @@ fn run(
             && let Some(id) = bound.sessions.get(&conn)
         {
             let session = environment.sessions.borrow().get(*id).cloned();
-            let healthy = session.is_some_and(|session| session.is_quiet());
+            let healthy = *id == UNSEEN || session.is_some_and(|session| session.is_quiet());
             bound.pool.probed(now, conn, healthy);
             continue;
         }
@@ -244,7 +244,10 @@ fn encode(action: Action) -> ([i32; 4], usize) {
     }
 }
 
-/// `poolBind`: the addon probes this connection's socket itself.
+/// Instead of a session: nobody looks at this connection before it is handed out.
+const UNSEEN: i32 = -1;
+
+/// `poolBind`: the addon probes this connection's socket itself, or nobody does.
 pub(crate) fn bind(environment: &Environment, pool: i32, conn: u32, session: i32) {
     if let Some(bound) = environment.pools.borrow_mut().get_mut(pool) {
         bound.sessions.insert(conn, session);
