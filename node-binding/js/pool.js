@@ -339,8 +339,9 @@ class Pool extends EventEmitter {
 
   _ready(conn, client) {
     if (this._clients.get(conn) !== client || client._closing) return
-    if (client._session >= 0 && this._differences.looksBeforeCheckout)
-      this._native.poolBind(this._id, conn, client._session)
+    if (client._session >= 0) {
+      this._native.poolBind(this._id, conn, this._differences.looksBeforeCheckout ? client._session : -1)
+    }
     this.emit('connect', client)
     this._act(this._native.poolConnected(this._id, conn))
   }
