@@ -1,5 +1,6 @@
-// npm run test:runtimes: the suite that runs on pg, too, on other versions of Node (from npm's platform packages), which
-// load the very same addon; and a program bundled by esbuild, and one under jest's fake timers. Words choose some of them.
+// npm run test:runtimes: the suite that runs on pg, too, on other versions of Node and on Bun (from npm's platform
+// packages), which load the very same addon; and a program bundled by esbuild, and one under jest's fake timers. Words
+// choose some of them.
 
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,6 +10,7 @@ import { must, root, run } from './lib/run.mjs'
 import { done, failed, note, section } from './lib/say.mjs'
 
 const NODES = { 'node-18': '18.20.8', 'node-22': '22.23.3' }
+const BUN = '1.4.5'
 const JEST = '30.5.2'
 const NPM = ['--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error']
 const LIMIT = 300_000
@@ -39,6 +41,35 @@ async function node(parent, name) {
   })
   const passed = Number(/^# pass (\d+)/m.exec(output)?.[1] ?? 0)
   return { ok: code === 0 && passed > 100, words: `${passed} tests`, output }
+}
+
+/** The tests that failed in a run of `bun test` (which serves node:test), and how many passed. */
+function bunOutcome(output) {
+  const failures = new Set(Array.from(output.matchAll(/^\(fail\) (.*?)(?: \[[\d.]+m?s\])?$/gm), ([, name]) => name))
+  return { failures, passed: Number(/^ *(\d+) pass$/m.exec(output)?.[1] ?? 0) }
+}
+
+/** What fails on Bun with pg is Bun's own. With heys-db, nothing else may fail. */
+async function bun(parent, name, sandbox) {
+  const platform = `@oven/bun-${process.platform}-${process.arch}`
+  const folder = await folderWith(parent, name, `${platform}@${BUN}`)
+  const program = path.join(folder, 'node_modules', platform, 'bin', 'bun')
+  const { host, port, user, password, database } = sandbox.pg.settings
+  const server = `postgres://${user}:${encodeURIComponent(password)}@${host}:${port}/${database}`
+  const files = suite.filter((file) => !file.endsWith('pooler.test.js')).map((file) => `./${file}`)
+  const outcomes = {}
+  for (const provider of ['pg', 'heys']) {
+    const env = { ...process.env, HEYS_TEST_PG: server, HEYS_PROVIDER: provider }
+    const { output } = await run(program, ['test', '--timeout', '30000', ...files], { env, print: false, limit: LIMIT })
+    outcomes[provider] = { output, ...bunOutcome(output) }
+  }
+  const { pg, heys } = outcomes
+  const ours = Array.from(heys.failures).filter((test) => !pg.failures.has(test))
+  return {
+    ok: ours.length === 0 && heys.passed > 100 && heys.passed >= pg.passed,
+    words: `${heys.passed} tests; ${pg.failures.size} others fail on pg, too`,
+    output: `only with heys-db: ${ours.join(', ')}\n${heys.output}`,
+  }
 }
 
 /** Jest replaces the timers of its tests; the addon's own go on. */
@@ -107,7 +138,7 @@ async function esbuild(parent, name, sandbox) {
   return { ok: code === 0 && output.includes('bundled'), words: 'one file', output }
 }
 
-const RUNTIMES = { ...Object.fromEntries(Object.keys(NODES).map((name) => [name, node])), jest, esbuild }
+const RUNTIMES = { ...Object.fromEntries(Object.keys(NODES).map((name) => [name, node])), bun, jest, esbuild }
 
 /** Tests these runtimes, all without names. Resolves { name, failure? } of each. */
 export async function testRuntimes(names = Object.keys(RUNTIMES)) {

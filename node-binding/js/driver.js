@@ -70,7 +70,8 @@ const hooks = {
 function load() {
   if (native === undefined) {
     const addon = require('./addon').load()
-    addon.init(hooks, words)
+    // Bun's loop is not libuv: it has no uv_poll, and ends the process when that is called.
+    addon.init(hooks, words, process.versions.bun === undefined)
     native = addon
   }
   return native

@@ -9,6 +9,12 @@ class Bytes extends Connection {
   attachListeners() {}
 }
 
+/** A socket for one end of a pair. Bun takes a descriptor in connect() alone. */
+function socketOf(fd) {
+  if (process.versions.bun) return new net.Socket({ allowHalfOpen: true }).connect({ fd })
+  return new net.Socket({ fd, readable: true, writable: true, allowHalfOpen: true })
+}
+
 /**
  * Serves a client's session over a Duplex instead of a socket of the addon's own: pg's `stream` and `connection` options,
  * and TLS options that only Node's tls knows. Decrypted bytes pass between the Duplex and the addon through a pair of
@@ -66,7 +72,7 @@ class StreamDriver {
     try {
       const { id, fd } = driver.connectOver(client, login())
       client._request = id
-      this.near = new net.Socket({ fd, readable: true, writable: true, allowHalfOpen: true })
+      this.near = socketOf(fd)
     } catch (error) {
       this.fail(error)
       return

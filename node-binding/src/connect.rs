@@ -224,9 +224,19 @@ pub(crate) fn on_message(wake: &Wake<'_>, message: Message) {
             let error = error.map_or_else(|| js.undefined(), |error| errors::raw_error(js, &error));
             wake.call(Hook::Cancelled, &[js.int(request), error]);
         }
+        Message::Ready { session, events } => with_session(wake, session, |session| session.ready_once(wake, events)),
+        Message::Overdue { session } => with_session(wake, session, |session| session.shut(None)),
+        Message::Unwatched { session } => with_session(wake, session, |session| session.unwatched(wake)),
         Message::Permit { pool, conn } => pool::on_permit(wake, pool, conn),
         Message::BackupProgress { request, event } => backup::on_progress(wake, request, &event),
         Message::BackupDone { request, result } => backup::on_done(wake, request, result),
+    }
+}
+
+fn with_session(wake: &Wake<'_>, session: i32, work: impl FnOnce(&Session)) {
+    let session = wake.environment.sessions.borrow().get(session).cloned();
+    if let Some(session) = session {
+        work(&session);
     }
 }
 

@@ -58,8 +58,8 @@ pub(crate) struct Setup {
     uv_loop: *mut uv::uv_loop_t,
     /// Wakes the loop for the queue. Holds the loop only while operations are pending.
     waker: Handle,
-    /// Sends what was corked outside a wake-up, before the loop sleeps.
-    corker: Handle,
+    /// Sends what was corked outside a wake-up, before the loop sleeps. None: the loop has neither this nor polls.
+    corker: Option<Handle>,
 }
 
 /// The functions of the border's `Hooks`.
@@ -122,8 +122,8 @@ impl Environment {
         Some(environment)
     }
 
-    /// The border's `init`.
-    pub(crate) fn init(&self, js: Js, hooks: Value, words: Value) -> Result<(), &'static str> {
+    /// The border's `init`. `polls`: the loop has `uv_poll`, `uv_prepare` and timers, which Node's has and Bun's has not.
+    pub(crate) fn init(&self, js: Js, hooks: Value, words: Value, polls: bool) -> Result<(), &'static str> {
         if self.setup.get().is_some() {
             return Err("init was called before");
         }
@@ -145,20 +145,26 @@ impl Environment {
         let data = ptr::from_ref(self).cast_mut().cast();
         let uv_loop = js.uv_loop();
         let waker = Handle::allocate(uv::UV_ASYNC, data).ok_or("out of memory")?;
-        let corker = Handle::allocate(uv::UV_PREPARE, data).ok_or("out of memory")?;
+        let corker = match polls {
+            true => Some(Handle::allocate(uv::UV_PREPARE, data).ok_or("out of memory")?),
+            false => None,
+        };
         // SAFETY: on the loop's thread, with memory of the right size that stays until the close callback. Neither
         // handle keeps the loop alive by itself.
         unsafe {
             if uv::uv_async_init(uv_loop, waker.as_ptr(), on_messages) != 0 {
                 waker.free();
-                corker.free();
+                corker.map(|corker| corker.free());
                 return Err("the loop takes no more handles");
             }
             uv::uv_unref(waker.as_ptr());
-            uv::uv_prepare_init(uv_loop, corker.as_ptr());
-            uv::uv_unref(corker.as_ptr());
+            self.handle_opened();
+            if let Some(corker) = corker {
+                uv::uv_prepare_init(uv_loop, corker.as_ptr());
+                uv::uv_unref(corker.as_ptr());
+                self.handle_opened();
+            }
         }
-        self.handles.set(self.handles.get() + 2);
         self.queue.open(waker);
         let setup = Setup {
             this,
@@ -232,8 +238,13 @@ impl Environment {
         if !self.is_waking()
             && let Some(setup) = self.setup.get()
         {
-            // SAFETY: an open handle (closed at teardown alone), on its thread. Starting a started one does nothing.
-            unsafe { uv::uv_prepare_start(setup.corker.as_ptr(), on_corked) };
+            match setup.corker {
+                // SAFETY: an open handle (closed at teardown alone), on its thread. Starting a started one does nothing.
+                Some(corker) => unsafe {
+                    uv::uv_prepare_start(corker.as_ptr(), on_corked);
+                },
+                None => self.queue.nudge(),
+            }
         }
     }
 
@@ -270,8 +281,10 @@ impl Environment {
 
     // ---- handles and the end
 
-    pub(crate) fn uv_loop(&self) -> Option<*mut uv::uv_loop_t> {
-        self.setup.get().map(|setup| setup.uv_loop)
+    /// The loop, if it can watch sockets.
+    pub(crate) fn polling_loop(&self) -> Option<*mut uv::uv_loop_t> {
+        let setup = self.setup.get()?;
+        setup.corker.map(|_| setup.uv_loop)
     }
 
     /// A handle was initialized: [`Environment::handle_closed`] must come from its close callback.
@@ -373,7 +386,9 @@ unsafe extern "C" fn tear_down(cleanup: sys::napi_async_cleanup_hook_handle, dat
             js.release(&setup.words_reference);
             setup.context.destroy(environment.env);
             uv::uv_close(setup.waker.as_ptr(), Some(on_own_handle_closed));
-            uv::uv_close(setup.corker.as_ptr(), Some(on_own_handle_closed));
+            if let Some(corker) = setup.corker {
+                uv::uv_close(corker.as_ptr(), Some(on_own_handle_closed));
+            }
         }
     }
     // SAFETY: the last use.

@@ -90,8 +90,8 @@ fn with_session(
 }
 
 functions! {
-    c"init" => fn init(js, environment, [hooks, words], 2) {
-        environment.init(js, hooks, words)?;
+    c"init" => fn init(js, environment, [hooks, words, polls], 3) {
+        environment.init(js, hooks, words, js.get_bool(polls).unwrap_or(true))?;
         DONE()
     }
 

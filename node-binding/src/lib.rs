@@ -28,6 +28,7 @@ mod slab;
 mod socket;
 #[allow(non_camel_case_types)]
 mod uv;
+mod watch;
 
 use napi::JsValue;
 use napi::bindgen_prelude::Object;

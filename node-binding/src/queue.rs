@@ -1,5 +1,6 @@
 //! From tokio's threads to the environment's loop: one mutex-guarded queue and one `uv_async_t`.
 
+use std::ffi::c_int;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,6 +26,12 @@ pub(crate) enum Message {
     },
     /// A cancel connection ended.
     Cancelled { request: i32, error: Option<Error> },
+    /// A session's socket is ready: `uv_poll` events.
+    Ready { session: i32, events: c_int },
+    /// The server has not closed its side in time.
+    Overdue { session: i32 },
+    /// A session's socket is watched no more.
+    Unwatched { session: i32 },
     /// A word of the registry to a pool: a connection's permit came, or idle connections are wanted.
     Permit { pool: i32, conn: Option<u32> },
     /// A backup goes on.
@@ -85,6 +92,14 @@ impl Queue {
         messages.push(message);
         // SAFETY: the handle is open: `close` takes it out under this very lock before `uv_close` is called.
         unsafe { uv::uv_async_send(handle.as_ptr()) };
+    }
+
+    /// Wakes the loop without a message.
+    pub(crate) fn nudge(&self) {
+        if let Some(Waker(handle)) = &self.lock().wake {
+            // SAFETY: as in `send`.
+            unsafe { uv::uv_async_send(handle.as_ptr()) };
+        }
     }
 
     /// Everything sent so far.

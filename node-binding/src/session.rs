@@ -1,10 +1,9 @@
-//! A session on Node's loop: one socket watched by `uv_poll`, and the wire machine between it and JavaScript.
+//! A session on the loop of its environment: one watched socket, and the wire machine between it and JavaScript.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::io;
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,16 +16,14 @@ use heys_core::rows::{self, Batch};
 use heys_core::{Error, Result};
 
 use crate::env::{Environment, Hook, Wake};
-use crate::handle::Handle;
 use crate::records::{Record, Records, Taken};
 use crate::shapes::{self, Shape};
 use crate::socket;
-use crate::uv::{self, uv_handle_t};
+use crate::uv;
+use crate::watch::Watch;
 
 /// Bytes read in one wake-up before other handles of the loop get their turn.
 const READ_MAX: usize = 256 * 1024;
-/// How long the server may take to close its side after Terminate.
-const LINGER_MILLIS: u64 = 5_000;
 /// Raw bytes are sent at once when there are this many, else with those that follow.
 const RAW_BLOCK: usize = 64 * 1024;
 
@@ -45,10 +42,9 @@ pub(crate) struct Session {
     /// The socket's number; valid while the state is not `Closed`.
     fd: RawFd,
     socket: RefCell<Option<Socket>>,
-    poll: Handle,
-    linger: Cell<Option<Handle>>,
+    watch: Watch,
     state: Cell<State>,
-    /// What the poll handle watches.
+    /// What the session wants to be told of.
     watched: Cell<c_int>,
     paused: Cell<bool>,
     /// JavaScript speaks the protocol: bytes go to it and come from it as they are.
@@ -109,7 +105,9 @@ impl Session {
         established: Established,
     ) -> Result<Rc<Session>> {
         let full = || Error::new(Kind::Usage, "too many connections in one environment");
-        let uv_loop = environment.uv_loop().ok_or_else(full)?;
+        if environment.sessions.borrow().is_full() {
+            return Err(full());
+        }
         let Established {
             socket, wire, address, ..
         } = established;
@@ -117,7 +115,7 @@ impl Session {
             Socket::Tcp(socket) => socket.as_raw_fd(),
             Socket::Unix(socket) => socket.as_raw_fd(),
         };
-        let poll = Handle::allocate(uv::UV_POLL, std::ptr::null_mut()).ok_or_else(full)?;
+        let watch = Watch::new(environment, fd)?;
         let make = |id| {
             Rc::new(Session {
                 id,
@@ -126,8 +124,7 @@ impl Session {
                 address,
                 fd,
                 socket: RefCell::new(Some(socket)),
-                poll,
-                linger: Cell::new(None),
+                watch,
                 state: Cell::new(State::Open),
                 watched: Cell::new(0),
                 paused: Cell::new(false),
@@ -146,32 +143,18 @@ impl Session {
                 }),
             })
         };
-        // SAFETY: on the loop's thread; the handle's memory stays until its close callback; on failure nothing was
-        // registered and the memory is freed.
-        let status = unsafe { uv::uv_poll_init(uv_loop, poll.as_ptr(), fd) };
-        if status != 0 {
-            // SAFETY: not initialized.
-            unsafe { poll.free() };
-            return Err(io_error("poll", None, io::Error::from_raw_os_error(-status)));
-        }
-        environment.handle_opened();
         let id = environment.sessions.borrow_mut().insert_with(make);
         let session = id.and_then(|id| environment.sessions.borrow().get(id).cloned());
-        let Some(session) = session else {
-            // SAFETY: initialized above; `on_orphan_closed` frees it. The closure dropped socket and wire.
-            unsafe {
-                (*poll.as_ptr()).data = std::ptr::from_ref(environment).cast_mut().cast();
-                uv::uv_close(poll.as_ptr(), Some(on_orphan_closed));
-            }
-            return Err(full());
-        };
-        // SAFETY: the handle's own reference, given back in `on_poll_closed`.
-        unsafe { (*poll.as_ptr()).data = Rc::into_raw(Rc::clone(&session)).cast_mut().cast() };
+        let session = session.ok_or_else(full)?;
+        if let Err(error) = session.watch.start(&session) {
+            session.shut(None);
+            return Err(error.into());
+        }
         session.watch();
         Ok(session)
     }
 
-    fn environment(&self) -> &Environment {
+    pub(crate) fn environment(&self) -> &Environment {
         // SAFETY: the environment outlives every session: it is freed after the last handle's close callback, and a
         // session that is closed does not use it any more.
         unsafe { &*self.environment }
@@ -258,7 +241,7 @@ impl Session {
         };
         self.paused.set(false);
         if idle {
-            self.start_linger();
+            self.watch.linger(self);
         }
         self.submit(true);
     }
@@ -341,13 +324,7 @@ impl Session {
         if wanted == self.watched.replace(wanted) {
             return;
         }
-        // SAFETY: an open handle, on its thread.
-        unsafe {
-            match wanted {
-                0 => uv::uv_poll_stop(self.poll.as_ptr()),
-                _ => uv::uv_poll_start(self.poll.as_ptr(), wanted, on_poll),
-            };
-        }
+        self.watch.want(wanted);
     }
 
     /// Reads what there is (bounded, unless the socket reported an error and this is the last chance), handing records
@@ -530,14 +507,7 @@ impl Session {
         if self.state.get() == State::Closed {
             return;
         }
-        // SAFETY: an open handle, on its thread.
-        unsafe {
-            if hold {
-                uv::uv_ref(self.poll.as_ptr());
-            } else {
-                uv::uv_unref(self.poll.as_ptr());
-            }
-        }
+        self.watch.hold(self.environment(), hold);
     }
 
     pub(crate) fn pause(&self, paused: bool) {
@@ -574,33 +544,52 @@ impl Session {
             return;
         }
         self.failure.replace(failure);
-        if let Some(linger) = self.linger.take() {
-            // SAFETY: an open handle, on its thread; its callback frees it.
-            unsafe { uv::uv_close(linger.as_ptr(), Some(on_linger_closed)) };
-        }
-        // SAFETY: as above. The socket is closed after its handle stopped watching it.
-        unsafe { uv::uv_close(self.poll.as_ptr(), Some(on_poll_closed)) };
+        self.watch.close();
         drop(self.socket.take());
     }
 
-    /// Bounds the wait for the server's end of file.
-    fn start_linger(self: &Rc<Self>) {
-        let (Some(uv_loop), None) = (self.environment().uv_loop(), self.linger.get()) else {
-            return;
-        };
-        let data = Rc::into_raw(Rc::clone(self)).cast_mut().cast();
-        let Some(timer) = Handle::allocate(uv::UV_TIMER, data) else {
-            // SAFETY: the reference made for the handle.
-            return drop(unsafe { Rc::from_raw(data.cast::<Session>()) });
-        };
-        self.environment().handle_opened();
-        self.linger.set(Some(timer));
-        // SAFETY: on the loop's thread; closed in `shut`. The poll handle alone decides whether the loop lives.
-        unsafe {
-            uv::uv_timer_init(uv_loop, timer.as_ptr());
-            uv::uv_timer_start(timer.as_ptr(), on_linger, LINGER_MILLIS, 0);
-            uv::uv_unref(timer.as_ptr());
+    // ---- what the watch says
+
+    /// The socket is ready for some of what was wanted.
+    pub(crate) fn ready(&self, wake: &Wake<'_>, events: c_int) {
+        let events = events & self.watched.get();
+        if events & uv::UV_WRITABLE != 0 {
+            self.write();
+            let drained = !self.backlog.get() && self.draining.replace(false);
+            self.watch();
+            if drained && self.state.get() != State::Closed {
+                let mut records = Records::new(wake, self.id);
+                records.push(Record::Drained);
+                records.flush();
+            }
         }
+        if events & uv::UV_READABLE != 0 && self.state.get() != State::Closed {
+            self.read(wake, false);
+        }
+    }
+
+    /// The same from a watch that tells once for each wish.
+    pub(crate) fn ready_once(&self, wake: &Wake<'_>, events: c_int) {
+        self.ready(wake, events);
+        if self.state.get() != State::Closed {
+            self.watch.want(self.watched.get());
+        }
+    }
+
+    /// The socket is watched no more, because of an error. The socket itself knows that, after its last bytes.
+    pub(crate) fn broken(&self, wake: &Wake<'_>, error: io::Error) {
+        self.watched.set(0);
+        self.read(wake, true);
+        self.shut(Some(io_error("poll", None, error)));
+    }
+
+    /// The watch has ended: the session's last word.
+    pub(crate) fn unwatched(&self, wake: &Wake<'_>) {
+        self.watch.hold(self.environment(), false);
+        self.environment().sessions.borrow_mut().remove(self.id);
+        let mut records = Records::new(wake, self.id);
+        records.push(Record::Closed(self.failure.take()));
+        records.flush();
     }
 }
 
@@ -649,95 +638,4 @@ fn new_shape(wake: &Wake<'_>, body: &[u8]) -> Result<Rc<Shape>> {
     let answer = wake.call(Hook::Shape, &[js.int(id), shapes::raw_fields(js, &fields)]);
     let kinds = shapes::kinds(js, answer, fields.len());
     Ok(wake.environment.shapes.borrow_mut().insert(body, id, kinds))
-}
-
-// ---- the loop's callbacks
-
-/// The session whose address libuv was given, with a reference of its own.
-///
-/// # Safety
-/// `data` comes from `Rc::into_raw` of a session and its reference has not been given back.
-unsafe fn session_of(data: *mut c_void) -> Rc<Session> {
-    // SAFETY: the caller's; ManuallyDrop leaves the handle's own reference alone.
-    Rc::clone(&ManuallyDrop::new(unsafe { Rc::from_raw(data.cast::<Session>()) }))
-}
-
-unsafe extern "C" fn on_poll(handle: *mut uv_handle_t, status: c_int, events: c_int) {
-    // SAFETY: an open poll handle's data is a session's reference.
-    let session = unsafe { session_of(Handle::from_callback(handle).data()) };
-    session.environment().wake(|wake| {
-        if status < 0 {
-            // POLLERR: libuv has stopped watching. The socket itself knows the error, after its last bytes.
-            session.watched.set(0);
-            session.read(wake, true);
-            if session.state.get() != State::Closed {
-                session.shut(Some(io_error("poll", None, io::Error::from_raw_os_error(-status))));
-            }
-            return;
-        }
-        if events & uv::UV_WRITABLE != 0 {
-            session.write();
-            let drained = !session.backlog.get() && session.draining.replace(false);
-            session.watch();
-            if drained && session.state.get() != State::Closed {
-                let mut records = Records::new(wake, session.id);
-                records.push(Record::Drained);
-                records.flush();
-            }
-        }
-        if events & uv::UV_READABLE != 0 && session.state.get() != State::Closed {
-            session.read(wake, false);
-        }
-    });
-}
-
-unsafe extern "C" fn on_poll_closed(handle: *mut uv_handle_t) {
-    // SAFETY: the poll handle's reference to its session is given back here; the memory is ours again.
-    let session = unsafe {
-        let handle = Handle::from_callback(handle);
-        let session = Rc::from_raw(handle.data().cast::<Session>());
-        handle.free();
-        session
-    };
-    let environment = session.environment;
-    // SAFETY: the environment lives until `handle_closed`, which is the last thing here.
-    let environment = unsafe { &*environment };
-    environment.sessions.borrow_mut().remove(session.id);
-    environment.wake(|wake| {
-        let mut records = Records::new(wake, session.id);
-        records.push(Record::Closed(session.failure.take()));
-        records.flush();
-    });
-    drop(session);
-    // SAFETY: the last use.
-    unsafe { environment.handle_closed() };
-}
-
-unsafe extern "C" fn on_orphan_closed(handle: *mut uv_handle_t) {
-    // SAFETY: an orphan's data is the environment.
-    unsafe {
-        let handle = Handle::from_callback(handle);
-        let environment = handle.data().cast::<Environment>();
-        handle.free();
-        (*environment).handle_closed();
-    }
-}
-
-unsafe extern "C" fn on_linger(handle: *mut uv_handle_t) {
-    // SAFETY: an open timer's data is a session's reference.
-    let session = unsafe { session_of(Handle::from_callback(handle).data()) };
-    session.shut(None);
-}
-
-unsafe extern "C" fn on_linger_closed(handle: *mut uv_handle_t) {
-    // SAFETY: the timer's reference to its session is given back here; the memory is ours again. `handle_closed` is
-    // the last use of the environment.
-    unsafe {
-        let handle = Handle::from_callback(handle);
-        let session = Rc::from_raw(handle.data().cast::<Session>());
-        handle.free();
-        let environment = session.environment;
-        drop(session);
-        (*environment).handle_closed();
-    }
 }

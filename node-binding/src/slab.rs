@@ -44,6 +44,11 @@ impl<T> Slab<T> {
         Some(id)
     }
 
+    /// Whether nothing more can be stored.
+    pub(crate) fn is_full(&self) -> bool {
+        self.free.is_empty() && self.places.len() > INDEX_MASK
+    }
+
     fn place(id: i32) -> (usize, u16) {
         (id as usize & INDEX_MASK, (id >> INDEX_BITS) as u16)
     }

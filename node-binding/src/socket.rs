@@ -1,7 +1,10 @@
 //! A non-blocking socket's system calls. None raises SIGPIPE.
 
+use std::ffi::c_int;
 use std::io;
 use std::os::fd::RawFd;
+
+use crate::uv;
 
 /// Repeats a call that a signal interrupted.
 fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
@@ -38,6 +41,21 @@ pub(crate) fn is_quiet(fd: RawFd) -> bool {
     // SAFETY: one byte of the array's own memory.
     let peeked = retry(|| unsafe { libc::recv(fd, byte.as_mut_ptr().cast(), 1, flags) });
     matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Which of the `uv_poll` events in `wanted` are there now; all of them when the socket has an error or was hung up.
+pub(crate) fn ready(fd: RawFd, wanted: c_int) -> io::Result<c_int> {
+    let pairs = [(uv::UV_READABLE, libc::POLLIN), (uv::UV_WRITABLE, libc::POLLOUT)];
+    let asked = pairs.iter().filter(|(event, _)| wanted & event != 0);
+    let events = asked.fold(0, |events, (_, flag)| events | flag);
+    let mut poll = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: one entry, which outlives the call; no wait.
+    retry(|| unsafe { libc::poll(&mut poll, 1, 0) as isize })?;
+    if poll.revents & !events != 0 {
+        return Ok(wanted);
+    }
+    let there = pairs.iter().filter(|(_, flag)| poll.revents & flag != 0);
+    Ok(there.fold(0, |found, (event, _)| found | event))
 }
 
 /// Tells the peer that no more will come.
