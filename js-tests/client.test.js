@@ -427,6 +427,23 @@ describe('escaping', () => {
 })
 
 describe('pipeline', () => {
+  it('sends a query while the one before it runs', async () => {
+    const proxy = await startProxy(await settings())
+    try {
+      await withClient({ pipeline: true, host: proxy.host, port: proxy.port }, async (client) => {
+        let answered = false
+        const slow = client.query('SELECT pg_sleep(1)').then(() => (answered = true))
+        const next = client.query("SELECT 'sent at once' AS a")
+        await eventually(() => proxy.heard.includes('sent at once'))
+        assert.equal(answered, false)
+        await slow
+        assert.deepEqual((await next).rows, [{ a: 'sent at once' }])
+      })
+    } finally {
+      await proxy.close()
+    }
+  })
+
   it('sends queries without waiting, and answers them in order', async () => {
     await withClient({ pipeline: true }, async (client) => {
       const outcomes = await Promise.allSettled([

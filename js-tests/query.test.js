@@ -188,6 +188,18 @@ describe('protocol and statements', () => {
 })
 
 describe('results', () => {
+  it('name the table and the column that a value comes from', async () => {
+    const { fields } = await one({}, "SELECT relname, 1 AS a, oid FROM pg_class WHERE relname = 'pg_class'")
+    assert.deepEqual(
+      fields.map(({ tableID, columnID }) => [tableID, columnID]),
+      [
+        [1259, 2],
+        [0, 0],
+        [1259, 1],
+      ],
+    )
+  })
+
   it('describe the columns', async () => {
     const { fields } = await one({}, 'SELECT 1 AS a, $1::varchar(7) AS b', ['x'])
     assert.deepEqual(

@@ -12,6 +12,7 @@ const { from, to } = require('pg-copy-streams')
 const { pg } = require('./provider')
 const { settings } = require('./server')
 const { rejection, withClient, withPool } = require('./support')
+const { startProxy } = require('./wire-proxy')
 
 const SERIES = 'SELECT n, n::text AS t FROM generate_series(1, $1::int) AS n'
 
@@ -96,12 +97,32 @@ describe('pg-cursor', () => {
       await client.query("LISTEN a_channel; SET client_min_messages = 'notice'")
       const seen = []
       client.on('notification', ({ channel, payload }) => seen.push([channel, payload]))
-      const cursor = client.query(new Cursor("SELECT pg_notify('a_channel', 'hello')"))
+      client.on('notice', ({ message }) => seen.push(message))
+      await client.query(`CREATE FUNCTION pg_temp.says() RETURNS int LANGUAGE plpgsql
+        AS $$ BEGIN RAISE NOTICE 'a notice'; RETURN 1; END $$`)
+      const cursor = client.query(new Cursor("SELECT pg_temp.says(), pg_notify('a_channel', 'hello')"))
       await cursor.read(10)
       await cursor.close()
       await answers(client)
-      assert.deepEqual(seen, [['a_channel', 'hello']])
+      assert.deepEqual(seen, ['a notice', ['a_channel', 'hello']])
     })
+  })
+
+  it('fails when the connection is lost without a word', async () => {
+    const proxy = await startProxy(await settings())
+    try {
+      await withClient({ host: proxy.host, port: proxy.port }, async (client) => {
+        client.on('error', () => {})
+        const cursor = client.query(new Cursor(SERIES, [100000]))
+        await cursor.read(1)
+        proxy.stall()
+        const lost = rejection(cursor.read(10))
+        proxy.cut()
+        assert.equal((await lost).code, 'ECONNRESET')
+      })
+    } finally {
+      await proxy.close()
+    }
   })
 
   it('fails when the connection is lost', async () => {

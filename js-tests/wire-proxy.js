@@ -2,17 +2,23 @@
 
 const net = require('node:net')
 
+const HEARD = 4096
+
 /** A TCP proxy inside the test's own process: cuts, stalls and counts connections on demand. */
 async function startProxy({ host, port }) {
   const pairs = new Set()
   let stalled = false
   let accepted = 0
+  let heard = ''
   const server = net.createServer((near) => {
     accepted++
     const far = net.connect(port, host)
     const pair = { near, far }
     pairs.add(pair)
-    near.on('data', (chunk) => far.write(chunk))
+    near.on('data', (chunk) => {
+      heard = (heard + chunk.toString('latin1')).slice(-HEARD)
+      far.write(chunk)
+    })
     far.on('data', (chunk) => near.write(chunk))
     if (stalled) for (const socket of [near, far]) socket.pause()
     const close = () => {
@@ -29,6 +35,10 @@ async function startProxy({ host, port }) {
     /** Connections accepted so far. */
     get accepted() {
       return accepted
+    },
+    /** The last characters that came from clients. */
+    get heard() {
+      return heard
     },
     /** Resets every connection. */
     cut() {

@@ -154,7 +154,9 @@ impl Environment {
         unsafe {
             if uv::uv_async_init(uv_loop, waker.as_ptr(), on_messages) != 0 {
                 waker.free();
-                corker.map(|corker| corker.free());
+                if let Some(corker) = corker {
+                    corker.free();
+                }
                 return Err("the loop takes no more handles");
             }
             uv::uv_unref(waker.as_ptr());
