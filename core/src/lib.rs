@@ -5,7 +5,7 @@
 //! Node's own loop. [`backup`] is the cold path and uses libraries as they are.
 //!
 //! Arrows between rooms point one way: `backup` → `net` → `pool`, `proto`, `rows`; `config` is used by `net`, `pool`
-//! and `backup`; everything may use `error`.
+//! and `backup`; `proto` asks [`statements`] what goes out under a name; everything may use `error`.
 #![forbid(unsafe_code)]
 
 pub mod backup;
@@ -16,5 +16,6 @@ pub mod pool;
 pub mod proto;
 pub mod rows;
 pub mod sqlstate;
+pub mod statements;
 
 pub use error::{Error, Result};

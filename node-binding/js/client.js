@@ -6,6 +6,8 @@ const defaults = require('./defaults')
 const utils = require('./utils')
 const ConnectionParameters = require('./parameters')
 const { differences } = require('./differences')
+const { speed } = require('./speed')
+const texts = require('./texts')
 const { fromRaw, noticeFromRaw } = require('./errors')
 const { Task, Query } = require('./query')
 const { prepareValues } = require('./values')
@@ -23,6 +25,7 @@ const PARAMETER = 8
 const PARSED = 13
 const CLOSED = 14
 const DRAINED = 15
+const REPEAT = 16
 const BINARY = 2
 
 /** How long a cancelled statement may take to end before its connection is given up. */
@@ -80,6 +83,7 @@ class Client extends EventEmitter {
     /** getPool's clients: ConnectOptions made by the addon from the environment. */
     Object.defineProperty(this, '_connectOptions', { enumerable: false, value: options.heysConnect })
     this._differences = differences(options)
+    this._speed = speed(options)
 
     this._native = null
     this._session = -1
@@ -226,6 +230,7 @@ class Client extends EventEmitter {
       return
     }
     if (!this._refed) this._native.unref(session)
+    this._prepareByItself()
     if (this._driver !== null) this._driver.opened()
     if (this._connection !== null) for (const [name, value] of params) this._connection._parameter(name, value)
     for (const notice of notices) this._safely(() => this.emit('notice', noticeFromRaw(notice)))
@@ -238,6 +243,13 @@ class Client extends EventEmitter {
     this._txStatus = 'I'
     this._ready = true
     this._pulse()
+  }
+
+  _prepareByItself() {
+    const { prepareStatements, prepareInTransactions } = this._speed
+    // A replication connection speaks another language.
+    if (!prepareStatements || this.replication) return
+    this._native.prepareByItself(this._session, prepareInTransactions === true, prepareStatements === 'always')
   }
 
   _openFailed(raw) {
@@ -393,6 +405,10 @@ class Client extends EventEmitter {
           }
           x++
           continue
+        case REPEAT:
+          if (this._active !== null) this._active.repeats = true
+          i++
+          continue
         case DRAINED:
           if (this._connection !== null) this._connection.stream._drain()
           i++
@@ -409,7 +425,8 @@ class Client extends EventEmitter {
     this._txStatus = status === 73 ? 'I' : status === 84 ? 'T' : 'E'
     this._active = this._sent.length === 0 ? null : this._sent.shift()
     this._ready = this._active === null
-    if (task !== null) {
+    if (task !== null && task.repeats && !task.settled) this._repeat(task)
+    else if (task !== null) {
       try {
         task.finish()
       } catch (error) {
@@ -417,6 +434,13 @@ class Client extends EventEmitter {
       }
     }
     this._pulse()
+  }
+
+  /** The name that the addon had given was to blame, and nothing ran: once more, without a name. */
+  _repeat(task) {
+    task.repeats = false
+    task.unnamed = true
+    this._queue.unshift(task)
   }
 
   _rare(kind, extra) {
@@ -583,19 +607,31 @@ class Client extends EventEmitter {
     if (values && !Array.isArray(values)) return new Error('Query values must be an array')
     try {
       if (!task.extended) this._native.query(this._session, text || '', 0)
-      else this._extended(task, known, this._prepared(task))
+      else if (name || !this._sendKnown(task)) this._extended(task, known, this._prepared(task))
     } catch (error) {
       return error
     }
     return undefined
   }
 
+  /** Sends a text that comes again by its number; false: it has none, or its name may have made it fail. */
+  _sendKnown(task) {
+    const { text, portal, unnamed } = task
+    if (portal || unnamed || !text) return false
+    const id = texts.idOf(this._native, text)
+    if (id === 0) return false
+    this._native.known(this._session, id, this._prepared(task), task.binary ? BINARY : 0)
+    return true
+  }
+
   /** The values as parameters. What throws here is told at once, as in node-postgres. */
   _prepared(task) {
     const { values } = task
     if (!values || values.length === 0) return null
+    // A statement that is sent a second time says the same, whatever became of the values meanwhile.
+    if (task.prepared !== undefined) return task.prepared
     try {
-      return prepareValues(values)
+      return (task.prepared = prepareValues(values))
     } catch (error) {
       task.fail(error)
       throw error

@@ -109,6 +109,7 @@ export interface RawField {
  *  13 PARSED     [13]                            ParseComplete
  *  14 CLOSED     [14]                            last record of a session; RawError or undefined in `extra`
  *  15 DRAINED    [15]                            all output was written after a backlog (back-pressure)
+ *  16 REPEAT     [16]                            in place of ERROR: see `known`
  * COMMANDS = SELECT INSERT UPDATE DELETE BEGIN COMMIT ROLLBACK SET COPY FETCH MOVE MERGE CREATE DROP DO CALL, others by tag.
  * CellKind: 0 text, 1 int (value itself, -2147483648 = NULL), 2 bool (1, 0, -1 = NULL), 3 bytes (latin1 units).
  * With kindsHold 0, cells of kinds 1 and 2 come as text (length, -1 = NULL) in this batch.
@@ -120,6 +121,8 @@ export const enum Flag {
   AllText = 1,
   /** Ask for binary results (extended only). */
   Binary = 2,
+  /** What is in flight before it leaves no transaction open. */
+  Shared = 4,
 }
 
 export interface Native {
@@ -146,6 +149,19 @@ export interface Native {
     portal: string,
     maxRows: number,
   ): void
+  /** The number means this text from now on; numbers are not used again. */
+  text(id: number, text: string): void
+  /** Forgets every text. */
+  clearTexts(): void
+  /** As `query`, with a text's number. */
+  queryKnown(session: number, text: number, flags: number): void
+  /**
+   * As `extended`, with a text's number: it may go out under a name of the addon's own. A REPEAT record in place of ERROR
+   * says that only the name is to blame: send it with `extended` after its READY.
+   */
+  known(session: number, text: number, values: readonly (string | ArrayBufferView | null)[] | null, flags: number): void
+  /** Lets `known` give names on this session. */
+  prepareByItself(session: number, inTransactions: boolean, behindPooler: boolean): void
   /** Terminate, flush, close: CLOSED comes. */
   close(session: number): void
   /** Close at once: CLOSED comes. */

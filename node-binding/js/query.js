@@ -50,6 +50,12 @@ class Task {
     this.parserFailed = false
     /** A callback's first argument when nothing failed. */
     this.success = null
+    /** The values as parameters. */
+    this.prepared = undefined
+    /** To be sent again at the next READY. */
+    this.repeats = false
+    /** Not to be given a name by the addon. */
+    this.unnamed = false
     /** By performance.now(); 0 = none. */
     this.deadline = 0
     this.settled = false

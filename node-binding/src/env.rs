@@ -11,6 +11,7 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use heys_core::statements::Texts;
 use napi_sys as sys;
 
 use crate::backup::Backups;
@@ -34,6 +35,7 @@ pub(crate) struct Environment {
     pub(crate) attempts: RefCell<Attempts>,
     pub(crate) backups: RefCell<Backups>,
     pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) texts: RefCell<Texts>,
     pub(crate) queue: Arc<Queue>,
     /// Sessions with output that waits for the end of the wake-up or for the loop's next turn.
     unsent: RefCell<Vec<Rc<Session>>>,
@@ -104,6 +106,7 @@ impl Environment {
             attempts: RefCell::default(),
             backups: RefCell::default(),
             scratch: RefCell::default(),
+            texts: RefCell::default(),
             queue: Arc::new(Queue::new()),
             unsent: RefCell::default(),
             waking: Cell::new(0),

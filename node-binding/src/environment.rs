@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use heys_core::Result;
-use heys_core::config::{Config, PoolSettings, trust};
+use heys_core::config::{Config, PoolSettings, PrepareStatements, trust};
 
 use crate::options;
 use crate::raw::{Js, Value};
@@ -36,6 +36,13 @@ pub(crate) fn read(js: Js, env: Value) -> Result<Value> {
     js.set(pool, c"idleTimeoutMillis", millis(settings.idle_timeout));
     js.set(pool, c"connectionTimeoutMillis", millis(settings.connect_timeout));
     js.set(pool, c"query_timeout", millis(settings.query_timeout));
+    let prepare = match settings.prepare_statements {
+        PrepareStatements::Off => js.bool(false),
+        PrepareStatements::On => js.bool(true),
+        PrepareStatements::Always => js.string("always"),
+    };
+    js.set(pool, c"prepareStatements", prepare);
+    js.set(pool, c"pipelineQueries", js.number(settings.pipeline_queries as f64));
     let out = js.object();
     js.set(out, c"pool", pool);
     js.set(out, c"connect", options::write(js, &config));

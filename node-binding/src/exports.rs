@@ -10,6 +10,7 @@ use std::time::Duration;
 use heys_core::Error;
 use heys_core::error::Kind;
 use heys_core::proto::TransactionStatus;
+use heys_core::statements::Policy;
 use napi_sys as sys;
 
 use crate::connect;
@@ -134,6 +135,35 @@ functions! {
     c"extended" => fn extended(js, environment, arguments, 7) {
         requests::extended(js, environment, arguments)?;
         DONE()
+    }
+
+    c"text" => fn text(js, environment, arguments, 2) {
+        requests::text(js, environment, arguments)?;
+        DONE()
+    }
+
+    c"clearTexts" => fn clear_texts(_js, environment, _arguments, 0) {
+        environment.texts.borrow_mut().clear();
+        DONE()
+    }
+
+    c"queryKnown" => fn query_known(js, environment, arguments, 3) {
+        requests::query_known(js, environment, arguments)?;
+        DONE()
+    }
+
+    c"known" => fn known(js, environment, arguments, 4) {
+        requests::known(js, environment, arguments)?;
+        DONE()
+    }
+
+    c"prepareByItself" => fn prepare_by_itself(js, environment, [session, in_transactions, behind_pooler], 3) {
+        let policy = Policy {
+            enabled: true,
+            in_transactions: js.get_bool(in_transactions).unwrap_or(false),
+            behind_pooler: js.get_bool(behind_pooler).unwrap_or(false),
+        };
+        with_session(js, environment, session, |session| session.prepare_by_itself(policy))
     }
 
     c"close" => fn close(js, environment, [session], 1) {

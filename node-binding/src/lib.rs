@@ -8,6 +8,7 @@
 //! callbacks of `env`, `session` and `exports`, which turn libuv's and N-API's pointers into references.
 
 mod backup;
+mod clock;
 mod commands;
 mod connect;
 mod env;

@@ -1,5 +1,4 @@
-//! The pool machine behind the border's `pool*` calls. Its clock is CLOCK_BOOTTIME, which runs on while the machine is
-//! suspended; a process that is stopped sees it jump, too.
+//! The pool machine behind the border's `pool*` calls.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -7,6 +6,7 @@ use std::time::Duration;
 
 use heys_core::pool::{Action, ConnId, Failure, Member, Misuse, Owner, Pool, PoolOptions, Registry, Release};
 
+use crate::clock::now;
 use crate::env::{Environment, Hook, Wake};
 use crate::queue::{Message, Queue};
 use crate::raw::{Js, Value};
@@ -78,14 +78,6 @@ mod record {
 
 const NOT_HELD: i32 = -1;
 const ALREADY_ENDED: i32 = -2;
-
-/// Time since the machine started, suspended time included.
-fn now() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes the two fields; CLOCK_BOOTTIME exists since Linux 2.6.39.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
 
 /// `poolNew`: numbers that are 0, negative or not finite mean "no limit" where there is a choice.
 pub(crate) fn create(js: Js, environment: &Environment, arguments: &[Value]) -> Option<i32> {

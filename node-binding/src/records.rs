@@ -27,6 +27,7 @@ mod kind {
     pub(super) const PARSED: i32 = 13;
     pub(super) const CLOSED: i32 = 14;
     pub(super) const DRAINED: i32 = 15;
+    pub(super) const REPEAT: i32 = 16;
 }
 
 /// A record without rows.
@@ -46,6 +47,7 @@ pub(crate) enum Record {
     Parsed,
     Closed(Option<Error>),
     Drained,
+    Repeat,
 }
 
 /// The longest record of [`Record`], in words.
@@ -125,6 +127,7 @@ impl<'a> Records<'a> {
             Record::Parsed => self.write(&[kind::PARSED]),
             Record::Closed(error) => self.write_extra(kind::CLOSED, Extra::Closed(error)),
             Record::Drained => self.write(&[kind::DRAINED]),
+            Record::Repeat => self.write(&[kind::REPEAT]),
         }
     }
 

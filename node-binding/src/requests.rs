@@ -3,11 +3,12 @@
 use std::mem;
 use std::rc::Rc;
 
-use heys_core::proto::{Extended, Param};
+use heys_core::proto::{Extended, Known, Param};
 
+use crate::clock;
 use crate::env::Environment;
 use crate::raw::{Js, Type, Value};
-use crate::session::{BINARY, Scratch, Session, Span};
+use crate::session::{BINARY, SHARED, Scratch, Session, Span};
 
 /// Buffers longer than this are not kept for the next query.
 const TEXT_KEPT: usize = 256 * 1024;
@@ -48,21 +49,11 @@ pub(crate) fn extended(
         let text_end = buffer.len();
         read_values(js, values, scratch)?;
 
+        let params = params(&mut scratch.params, &mut scratch.spans, &scratch.text, text_end);
         let buffer = scratch.text.as_slice();
         let part = |range: std::ops::Range<usize>| {
             std::str::from_utf8(buffer.get(range).unwrap_or_default()).map_err(|_| "a text is not UTF-8".to_owned())
         };
-        let mut params = reuse(mem::take(&mut scratch.params));
-        let mut start = text_end;
-        params.extend(scratch.spans.drain(..).map(|span| match span {
-            Span::Null => Param::Null,
-            Span::Binary(bytes) => Param::Binary(bytes),
-            Span::Text(end) => {
-                let text = buffer.get(start..end).unwrap_or_default();
-                start = end;
-                Param::Text(text)
-            }
-        }));
         let request = Extended {
             name: part(0..name_end)?,
             sql: if has_text {
@@ -76,6 +67,57 @@ pub(crate) fn extended(
             max_rows,
         };
         let result = session.request(flags, |wire| wire.extended(&request));
+        scratch.params = reuse(params);
+        result.map_err(|error| error.to_string())
+    })
+}
+
+/// `text(id, text)`: the number means this text from now on.
+pub(crate) fn text(js: Js, environment: &Environment, [id, text]: [Value; 2]) -> Result<(), Refused> {
+    let id = js.get_int(id).unwrap_or(0);
+    with_scratch(environment, |scratch| {
+        let text = append(js, text, &mut scratch.text)?;
+        environment.texts.borrow_mut().insert(id as u32, text);
+        Ok(())
+    })
+}
+
+/// `queryKnown(session, text, flags)`: as `query`, with a text's number.
+pub(crate) fn query_known(
+    js: Js,
+    environment: &Environment,
+    [session, text, flags]: [Value; 3],
+) -> Result<(), Refused> {
+    let session = find(js, environment, session)?;
+    let text = js.get_int(text).unwrap_or(0) as u32;
+    let texts = environment.texts.borrow();
+    session
+        .request(js.get_int(flags).unwrap_or(0), |wire| {
+            wire.query_known(text, &texts, clock::now())
+        })
+        .map_err(|error| error.to_string())
+}
+
+/// `known(session, text, values, flags)`: as `extended`, with a text's number.
+pub(crate) fn known(
+    js: Js,
+    environment: &Environment,
+    [session, text, values, flags]: [Value; 4],
+) -> Result<(), Refused> {
+    let session = find(js, environment, session)?;
+    let text = js.get_int(text).unwrap_or(0) as u32;
+    let flags = js.get_int(flags).unwrap_or(0);
+    with_scratch(environment, |scratch| {
+        read_values(js, values, scratch)?;
+        let params = params(&mut scratch.params, &mut scratch.spans, &scratch.text, 0);
+        let request = Known {
+            text,
+            params: &params,
+            binary: flags & BINARY != 0,
+            autocommit: flags & SHARED != 0,
+        };
+        let texts = environment.texts.borrow();
+        let result = session.request(flags, |wire| wire.known(&request, &texts, clock::now()));
         scratch.params = reuse(params);
         result.map_err(|error| error.to_string())
     })
@@ -130,6 +172,26 @@ fn read_values(js: Js, values: Value, scratch: &mut Scratch) -> Result<(), Refus
         scratch.spans.push(span);
     }
     Ok(())
+}
+
+/// The values that were read: their texts begin at `start`.
+fn params<'a>(
+    memory: &mut Vec<Param<'static>>,
+    spans: &mut Vec<Span>,
+    texts: &'a [u8],
+    mut start: usize,
+) -> Vec<Param<'a>> {
+    let mut params = reuse(mem::take(memory));
+    params.extend(spans.drain(..).map(|span| match span {
+        Span::Null => Param::Null,
+        Span::Binary(bytes) => Param::Binary(bytes),
+        Span::Text(end) => {
+            let text = texts.get(start..end).unwrap_or_default();
+            start = end;
+            Param::Text(text)
+        }
+    }));
+    params
 }
 
 /// An empty vector with the memory of this one (collecting in place keeps the allocation).

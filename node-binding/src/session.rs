@@ -13,8 +13,10 @@ use heys_core::error::Kind;
 use heys_core::net::{Address, Established, Socket, io_error};
 use heys_core::proto::{Event, Param, TransactionStatus, Wire};
 use heys_core::rows::{self, Batch};
+use heys_core::statements::Policy;
 use heys_core::{Error, Result};
 
+use crate::clock;
 use crate::env::{Environment, Hook, Wake};
 use crate::records::{Record, Records, Taken};
 use crate::shapes::{self, Shape};
@@ -31,6 +33,8 @@ const RAW_BLOCK: usize = 64 * 1024;
 pub(crate) const ALL_TEXT: i32 = 1;
 /// Flag of a query: binary results.
 pub(crate) const BINARY: i32 = 2;
+/// Flag of a query: whatever is in flight before it leaves no transaction open.
+pub(crate) const SHARED: i32 = 4;
 
 /// One connection. Shared by the environment's slab, its libuv handles and whoever works with it right now; its parts
 /// are cells that are never borrowed while JavaScript runs.
@@ -182,6 +186,11 @@ impl Session {
         };
         self.submit(was_idle);
         Ok(())
+    }
+
+    /// Lets known texts go out under names of our own.
+    pub(crate) fn prepare_by_itself(&self, policy: Policy) {
+        self.inner.borrow_mut().wire.prepare_by_itself(policy);
     }
 
     /// Hands the connection over to JavaScript; false when it is busy or ended.
@@ -446,8 +455,12 @@ impl Session {
                 Event::CommandComplete(tag) => Record::Complete(tag),
                 Event::EmptyQuery => Record::Empty,
                 Event::Error(error) => Record::Error(error),
+                Event::Repeat(_) => Record::Repeat,
                 Event::Ready(status) => {
                     inner.flags.pop_front();
+                    inner
+                        .wire
+                        .finished(clock::now(), &mut wake.environment.texts.borrow_mut());
                     Record::Ready(status)
                 }
                 Event::Notice(notice) => Record::Notice(notice),

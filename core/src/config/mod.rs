@@ -14,7 +14,7 @@ mod settings;
 pub mod tls;
 pub mod trust;
 
-pub use pool_settings::PoolSettings;
+pub use pool_settings::{PoolSettings, PrepareStatements};
 pub use trust::{Places, Trust};
 
 /// The largest SCRAM iteration count that is accepted unless told otherwise. PostgreSQL's default is 4096.

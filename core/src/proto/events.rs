@@ -44,6 +44,9 @@ pub enum Event {
     PortalSuspended,
     /// ErrorResponse. During startup the session is over; later the request ends with its Ready.
     Error(ServerError),
+    /// ErrorResponse of a request of [`super::Wire::known`] for which only its name is, or could be, to blame; nothing has
+    /// run. Send it again with [`super::Wire::extended`] once its Ready has come, and tell nobody.
+    Repeat(ServerError),
     /// NoticeResponse.
     Notice(ServerError),
     /// NotificationResponse (LISTEN).
@@ -113,4 +116,18 @@ pub struct Extended<'a> {
     pub portal: &'a str,
     /// Row limit of Execute; 0 = all.
     pub max_rows: i32,
+}
+
+/// An extended query whose text is known: it may go out under a name of our own ([`crate::statements`]).
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The text, by its number.
+    pub text: crate::statements::TextId,
+    /// Parameters.
+    pub params: &'a [Param<'a>],
+    /// Ask for all result columns in binary format.
+    pub binary: bool,
+    /// The caller knows that whatever is in flight before it leaves no transaction open. A request that nothing is in
+    /// flight before needs no such word.
+    pub autocommit: bool,
 }

@@ -4,6 +4,7 @@
 //! bytes mean comes out of [`Wire::poll_event`]. DataRows never become events: they go to a [`RowSink`] as they are.
 
 mod events;
+mod name;
 pub(crate) mod reader;
 mod receive;
 mod requests;
@@ -14,7 +15,7 @@ mod tls;
 mod tls_error;
 mod wire;
 
-pub use events::{Event, Extended, Param, RowSink, SinkState, Target, TransactionStatus};
+pub use events::{Event, Extended, Known, Param, RowSink, SinkState, Target, TransactionStatus};
 pub use server_error::ServerError;
 pub use startup::{PasswordRequest, Startup};
 pub use tls::Tls;

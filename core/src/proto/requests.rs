@@ -36,16 +36,21 @@ pub(super) fn extended(out: &mut BytesMut, query: &Extended<'_>) -> Result<()> {
 
 /// Close, Sync.
 pub(super) fn close(out: &mut BytesMut, target: Target, name: &str) -> Result<()> {
+    undo_on_error(out, |out| {
+        close_unsynced(out, target, name)?;
+        frontend::sync(out);
+        Ok(())
+    })
+}
+
+/// Close alone: something with a Sync follows.
+pub(super) fn close_unsynced(out: &mut BytesMut, target: Target, name: &str) -> Result<()> {
     let variant = match target {
         Target::Statement => b'S',
         Target::Portal => b'P',
     };
     bound(name.len() + 6)?;
-    undo_on_error(out, |out| {
-        frontend::close(variant, name, out).map_err(unsendable)?;
-        frontend::sync(out);
-        Ok(())
-    })
+    frontend::close(variant, name, out).map_err(unsendable)
 }
 
 /// Bind, straight into the output: String portal; String statement; Int16 f, f times Int16 parameter format; Int16 n,

@@ -1,15 +1,18 @@
 //! The session machine: requests in flight, and what each message means while they are.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
 
+use super::name::Name;
 use super::reader::Reader;
 use super::receive::{Frame, ReceiveBuffer};
 use super::startup::Authentication;
-use super::{Event, Extended, RowSink, ServerError, SinkState, Startup, Target, TransactionStatus, requests};
+use super::{Event, Extended, Known, RowSink, ServerError, SinkState, Startup, Target, TransactionStatus, requests};
 use crate::error::Kind;
+use crate::statements::{Plan, Policy, Run, Statements, TextId, Texts};
 use crate::{Error, Result};
 
 /// PostgreSQL's MaxAllocSize: no message's content is longer (memutils.h, stringinfo.c). The length word adds 4.
@@ -38,6 +41,15 @@ pub(super) struct Session {
     phase: Phase,
     /// Oldest first; each ends with its ReadyForQuery.
     requests: VecDeque<Request>,
+    /// BindComplete of the oldest request has come.
+    bound: bool,
+    /// The oldest request failed.
+    failed: bool,
+    pub(super) statements: Statements,
+    /// The run whose ReadyForQuery came last, until its time is noted.
+    over: Option<Over>,
+    /// When the ReadyForQuery before came.
+    ready_at: Duration,
     /// Columns of the result whose rows are coming.
     columns: Option<usize>,
     copy: Copy,
@@ -60,13 +72,29 @@ enum Phase {
     Failed,
 }
 
-/// What a request in flight was.
+/// A request in flight.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    form: Form,
+    /// Of a text that is known: how it went out, and when.
+    run: Option<(Run, Duration)>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Request {
+enum Form {
     /// Query: ends with a ReadyForQuery by itself.
     Simple,
     /// Messages closed by Sync.
     Extended,
+    /// Our own question for the server's process id; nobody else sees its answer.
+    Pid,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Over {
+    run: Run,
+    sent: Duration,
+    failed: bool,
 }
 
 /// Where the oldest request is with COPY.
@@ -89,6 +117,11 @@ impl Session {
             out_is_large: false,
             phase: Phase::Startup(Box::new(Authentication::new(startup))),
             requests: VecDeque::new(),
+            bound: false,
+            failed: false,
+            statements: Statements::new(Policy::default()),
+            over: None,
+            ready_at: Duration::ZERO,
             columns: None,
             copy: Copy::No,
             skip: 0,
@@ -127,21 +160,67 @@ impl Session {
     pub(super) fn query(&mut self, sql: &str) -> Result<()> {
         self.may_request()?;
         requests::query(&mut self.out, sql)?;
-        self.requests.push_back(Request::Simple);
+        self.push(Form::Simple, None);
         Ok(())
+    }
+
+    /// As [`Session::query`], with a text that is known.
+    pub(super) fn query_known(&mut self, text: TextId, texts: &Texts, now: Duration) -> Result<()> {
+        self.may_request()?;
+        requests::query(&mut self.out, texts.sql(text).ok_or_else(unknown_text)?)?;
+        self.push(Form::Simple, Some((Run::unnamed(text), now)));
+        Ok(())
+    }
+
+    /// As [`Session::extended`], with a text that is known: it may go out under a name.
+    pub(super) fn known(&mut self, query: &Known<'_>, texts: &Texts, now: Duration) -> Result<()> {
+        self.may_request()?;
+        let sql = texts.sql(query.text).ok_or_else(unknown_text)?;
+        let autocommit = query.autocommit || (self.requests.is_empty() && self.status == TransactionStatus::Idle);
+        let run = self.statements.plan(query.text, query.params.len(), !autocommit, texts);
+        let asks = self.statements.asks_for_pid(&run);
+        let name = match run.plan {
+            Plan::Unnamed => Name::default(),
+            Plan::Prepare(number) | Plan::Bound(number) => Name::of(number),
+        };
+        let extended = Extended {
+            name: name.as_str(),
+            sql: (!matches!(run.plan, Plan::Bound(_))).then_some(sql),
+            params: query.params,
+            binary: query.binary,
+            portal: "",
+            max_rows: 0,
+        };
+        let before = self.out.len();
+        let written = write_known(&mut self.out, asks, self.statements.unwanted(), &extended);
+        if written.is_err() {
+            self.out.truncate(before);
+            self.statements.unsent(&run);
+            return written;
+        }
+        self.statements.sent(asks);
+        if asks {
+            self.push(Form::Pid, None);
+        }
+        self.push(Form::Extended, Some((run, now)));
+        Ok(())
+    }
+
+    fn push(&mut self, form: Form, run: Option<(Run, Duration)>) {
+        self.requests.push_back(Request { form, run });
     }
 
     pub(super) fn extended(&mut self, query: &Extended<'_>) -> Result<()> {
         self.may_request()?;
         requests::extended(&mut self.out, query)?;
-        self.requests.push_back(Request::Extended);
+        self.push(Form::Extended, None);
         Ok(())
     }
 
     pub(super) fn close(&mut self, target: Target, name: &str) -> Result<()> {
         self.may_request()?;
         requests::close(&mut self.out, target, name)?;
-        self.requests.push_back(Request::Extended);
+        self.push(Form::Extended, None);
         Ok(())
     }
 
@@ -248,6 +327,11 @@ impl Session {
             };
             if frame.tag == b'D' {
                 let body = self.received.body(frame);
+                if let Some(Request { form: Form::Pid, .. }) = self.requests.front() {
+                    let key = self.key.map(|(pid, _)| pid);
+                    self.statements.answered_pid(key.is_some() && row_number(body) == key);
+                    continue;
+                }
                 match self.columns {
                     Some(columns) if is_row(body, columns) => {}
                     Some(_) => {
@@ -310,16 +394,23 @@ impl Session {
         match frame.tag {
             b'E' => {
                 self.columns = None;
-                return Ok(Some(Event::Error(ServerError::parse(body, frame.length)?)));
+                return self.error(frame);
             }
             b'N' => return Ok(Some(Event::Notice(ServerError::parse(body, frame.length)?))),
             b'S' => return self.parameter_status(frame).map(Some),
             b'A' => return notification(body).map(Some),
             _ => {}
         }
-        let Some(&request) = self.requests.front() else {
+        let Some(&Request { form, run }) = self.requests.front() else {
             return Err(out_of_turn(frame.tag));
         };
+        if form == Form::Pid {
+            if frame.tag == b'Z' {
+                self.status = transaction_status(body)?;
+                self.requests.pop_front();
+            }
+            return Ok(None);
+        }
         match frame.tag {
             b'T' => {
                 self.columns = Some(check_row_description(body)?);
@@ -330,6 +421,7 @@ impl Session {
                 let mut reader = Reader::new(body);
                 let tag = reader.cstr()?;
                 reader.end()?;
+                self.statements.completed(tag);
                 Ok(Some(Event::CommandComplete(store(&mut self.block, tag))))
             }
             b'Z' => {
@@ -337,20 +429,30 @@ impl Session {
                 self.requests.pop_front();
                 self.columns = None;
                 self.copy = Copy::No;
+                self.over = run.map(|(run, sent)| Over {
+                    run,
+                    sent,
+                    failed: self.failed,
+                });
+                (self.bound, self.failed) = (false, false);
                 if self.requests.is_empty() {
                     self.received.shrink();
                 }
                 Ok(Some(Event::Ready(self.status)))
             }
             b'1' => Ok(Some(Event::ParseComplete)),
-            b'2' | b'3' | b't' => Ok(None),
+            b'2' => {
+                self.bound = true;
+                Ok(None)
+            }
+            b'3' | b't' => Ok(None),
             b'n' => Ok(Some(Event::NoData)),
             b'I' => Ok(Some(Event::EmptyQuery)),
             b's' => {
                 self.columns = None;
                 Ok(Some(Event::PortalSuspended))
             }
-            b'G' if self.copy == Copy::No => self.refuse_copy(request).map(Some),
+            b'G' if self.copy == Copy::No => self.refuse_copy(form).map(Some),
             b'H' if self.copy == Copy::No => {
                 self.copy = Copy::Out;
                 Ok(Some(Event::CopyOut))
@@ -364,10 +466,44 @@ impl Session {
         }
     }
 
+    /// ErrorResponse of the oldest request, or of none.
+    fn error(&mut self, frame: Frame) -> Result<Option<Event>> {
+        let error = ServerError::parse(self.received.body(frame), frame.length)?;
+        let run = match self.requests.front() {
+            // A FATAL error ends the session whoever asked; without an answer the connection counts as not our own.
+            Some(Request { form: Form::Pid, .. }) if error.severity() == "ERROR" => {
+                self.statements.answered_pid(false);
+                return Ok(None);
+            }
+            Some(Request {
+                run: Some((run, _)), ..
+            }) => *run,
+            _ => return Ok(Some(Event::Error(error))),
+        };
+        self.failed = true;
+        let repeat = self.statements.failed(&run, self.bound, error.code(), error.severity());
+        Ok(Some(if repeat {
+            Event::Repeat(error)
+        } else {
+            Event::Error(error)
+        }))
+    }
+
+    /// Notes that the request whose Ready came last is over, and how long it took.
+    pub(super) fn finished(&mut self, now: Duration, texts: &mut Texts) {
+        if let Some(Over { run, sent, failed }) = self.over.take() {
+            self.statements.finished(&run, failed);
+            // Before its turn it waited for others.
+            let took = now.saturating_sub(sent.max(self.ready_at));
+            texts.observe(&run, failed, took);
+        }
+        self.ready_at = now;
+    }
+
     /// Answers CopyInResponse. While it copies, the server ignores the Sync that followed Execute (protocol chapter
     /// 55.2.6), so the extended protocol needs another one for its only ReadyForQuery. It also swallows whatever
     /// else was sent behind, so replies could no longer be told apart.
-    fn refuse_copy(&mut self, request: Request) -> Result<Event> {
+    fn refuse_copy(&mut self, form: Form) -> Result<Event> {
         if self.requests.len() > 1 {
             return Err(Error::protocol(
                 "COPY FROM STDIN began while other requests were in flight behind it; their replies are lost",
@@ -375,7 +511,7 @@ impl Session {
         }
         self.copy = Copy::Refused;
         frontend::copy_fail("No source stream defined", &mut self.out)?;
-        if request == Request::Extended {
+        if form == Form::Extended {
             frontend::sync(&mut self.out);
         }
         Ok(Event::CopyInRefused)
@@ -385,6 +521,7 @@ impl Session {
         let mut reader = Reader::new(self.received.body(frame));
         let (name, value) = (reader.string()?, reader.string()?);
         reader.end()?;
+        self.statements.parameter_changed(&name);
         if let Some((_, old)) = self.parameters.iter_mut().find(|(known, _)| *known == name) {
             old.clone_from(&value);
         } else if self.parameters.len() < MAX_PARAMETERS {
@@ -392,6 +529,21 @@ impl Session {
         }
         Ok(Event::ParameterStatus { name, value })
     }
+}
+
+/// Our question, if there is one, then Close of what nobody uses, and the request itself.
+fn write_known(out: &mut BytesMut, asks: bool, unwanted: &[u32], query: &Extended<'_>) -> Result<()> {
+    if asks {
+        requests::query(out, "SELECT pg_backend_pid()")?;
+    }
+    for &number in unwanted {
+        requests::close_unsynced(out, Target::Statement, Name::of(number).as_str())?;
+    }
+    requests::extended(out, query)
+}
+
+fn unknown_text() -> Error {
+    Error::new(Kind::Usage, "This text is not known")
 }
 
 /// Judges a header before anything is awaited or reserved for it. `length` counts itself.
@@ -445,6 +597,12 @@ fn is_row(body: &[u8], columns: usize) -> bool {
         };
     }
     rest.is_empty()
+}
+
+/// The number in a row of one cell.
+fn row_number(body: &[u8]) -> Option<i32> {
+    let digits = body.get(6..)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Walks a RowDescription and says how many columns it has.

@@ -1,8 +1,11 @@
 //! A session and the TLS it may run in, seen from the socket.
 
+use std::time::Duration;
+
 use super::session::{Session, closed};
 use super::tls::Plain;
-use super::{Event, Extended, RowSink, Startup, Target, Tls, TransactionStatus};
+use super::{Event, Extended, Known, RowSink, Startup, Target, Tls, TransactionStatus};
+use crate::statements::{Policy, Statements, TextId, Texts};
 use crate::{Error, Result};
 
 /// One connection's whole protocol state. Send it between threads freely; it holds no socket.
@@ -106,6 +109,27 @@ impl Wire {
     /// parameters, too long).
     pub fn extended(&mut self, query: &Extended<'_>) -> Result<()> {
         self.session.extended(query)
+    }
+
+    /// Lets requests of [`Wire::known`] go out under names of our own. Before the first of them.
+    pub fn prepare_by_itself(&mut self, policy: Policy) {
+        self.session.statements = Statements::new(policy);
+    }
+
+    /// As [`Wire::query`], with a text that is known to `texts`, so that its time is noted by [`Wire::finished`].
+    pub fn query_known(&mut self, text: TextId, texts: &Texts, now: Duration) -> Result<()> {
+        self.session.query_known(text, texts, now)
+    }
+
+    /// As [`Wire::extended`], with a text that is known to `texts`: it goes out under a name when that changes nothing but
+    /// its speed. [`Event::Repeat`] asks for it to be sent again without one. `now`: the time since any fixed point.
+    pub fn known(&mut self, query: &Known<'_>, texts: &Texts, now: Duration) -> Result<()> {
+        self.session.known(query, texts, now)
+    }
+
+    /// To be called after each [`Event::Ready`], with the time of the wake-up.
+    pub fn finished(&mut self, now: Duration, texts: &mut Texts) {
+        self.session.finished(now, texts);
     }
 
     /// Close of a prepared statement or portal, and Sync.

@@ -4,6 +4,7 @@
 mod allocator;
 mod bounds;
 mod fuzz;
+mod known;
 mod memory;
 mod messages;
 mod raw;

@@ -1,0 +1,514 @@
+//! The statements that heys-db has prepared on one connection, and which it will.
+//!
+//! ```text
+//!   Seen ── succeeded twice, the connection is the server's own ──► Named ── used least recently, distrusted,
+//!    ▲                                                                │       slower than unnamed
+//!    └────────────────────────────────────────────────────────────────┘       (Close goes out with the next request)
+//! ```
+//!
+//! A name must never change what a text means. So inside an explicit transaction, where an error that only a name can
+//! cause would abort it, texts stay unnamed unless the policy allows names there; elsewhere a named statement that fails
+//! before BindComplete has run nothing, and is to be repeated unnamed.
+
+use std::collections::HashMap;
+
+use super::texts::{TextId, Texts};
+
+/// Texts that one connection remembers, named ones included: what the server keeps for us is bounded by this.
+const MOST: usize = 128;
+/// Successes before a text is named.
+const SUCCESSES: u32 = 2;
+/// The server makes custom plans for so many executions before it considers a generic one (plancache.c).
+const CUSTOM_PLANS: u32 = 5;
+/// Of executions under a name that take long, each so-many-th is planned for its own values, to compare.
+const COMPARED: u32 = 16;
+
+/// Settings that change what a text's constants mean at Parse; the server reports each change of them.
+const PARSE_SETTINGS: [&str; 5] = [
+    "TimeZone",
+    "DateStyle",
+    "IntervalStyle",
+    "standard_conforming_strings",
+    "client_encoding",
+];
+
+/// Whether and where statements are prepared by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// At all.
+    pub enabled: bool,
+    /// Inside explicit transactions, too: there an error that only a name can cause (a table changed since) aborts.
+    pub in_transactions: bool,
+    /// Even where a pooler stands between, which must then keep names apart by itself.
+    pub behind_pooler: bool,
+}
+
+/// How a request goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// Parse without a name.
+    Unnamed,
+    /// Parse under the name of this number, for this and later requests.
+    Prepare(u32),
+    /// Bind to the name of this number.
+    Bound(u32),
+}
+
+/// A request in flight whose text is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Its text.
+    pub text: TextId,
+    /// How it went out.
+    pub plan: Plan,
+    /// The server may have used a plan that was made for all values.
+    pub generic: bool,
+    pub(crate) params: usize,
+    pub(crate) in_transaction: bool,
+}
+
+impl Run {
+    /// One that nothing but its time is noted of.
+    pub fn unnamed(text: TextId) -> Run {
+        Run {
+            text,
+            plan: Plan::Unnamed,
+            generic: false,
+            params: 0,
+            in_transaction: true,
+        }
+    }
+}
+
+/// Whether the process that answers is the one that BackendKeyData named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Own {
+    Unknown,
+    Asked,
+    Yes,
+    No,
+}
+
+/// One connection's prepared statements. Pure: what to write and what to ask is the session's to do.
+#[derive(Debug)]
+pub struct Statements {
+    policy: Policy,
+    own: Own,
+    entries: HashMap<TextId, Entry>,
+    /// Counts requests, for the order of use.
+    clock: u64,
+    last: u32,
+    /// Names that the server still has and nobody uses.
+    unwanted: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    params: usize,
+    used: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Seen { successes: u32 },
+    Named { number: u32, runs: u32 },
+}
+
+impl Statements {
+    /// Nothing is known yet.
+    pub fn new(policy: Policy) -> Statements {
+        Statements {
+            policy,
+            own: Own::Unknown,
+            entries: HashMap::new(),
+            clock: 0,
+            last: 0,
+            unwanted: Vec::new(),
+        }
+    }
+
+    /// How a request with this text goes out now.
+    pub fn plan(&mut self, id: TextId, params: usize, in_transaction: bool, texts: &Texts) -> Run {
+        let mut run = Run {
+            text: id,
+            plan: Plan::Unnamed,
+            generic: false,
+            params,
+            in_transaction,
+        };
+        let Some(text) = texts.get(id) else { return run };
+        let refused = !self.policy.enabled
+            || !text.traits.nameable
+            || (self.own == Own::No && !self.policy.behind_pooler)
+            || (in_transaction && !self.policy.in_transactions);
+        if refused {
+            return run;
+        }
+        if text.profile.prefers_unnamed() {
+            self.forget(id, true);
+            return run;
+        }
+        self.clock += 1;
+        let is_own = self.own == Own::Yes || self.policy.behind_pooler;
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return run;
+        };
+        entry.used = self.clock;
+        if entry.params != params {
+            return run;
+        }
+        match &mut entry.state {
+            State::Seen { successes } if *successes >= SUCCESSES && is_own => {
+                self.last = self.last.wrapping_add(1);
+                let number = self.last;
+                entry.state = State::Named { number, runs: 1 };
+                run.plan = Plan::Prepare(number);
+            }
+            State::Seen { .. } => {}
+            State::Named { number, runs } => {
+                *runs = runs.wrapping_add(1);
+                if !(*runs % COMPARED == 0 && text.profile.is_worth_comparing()) {
+                    run.plan = Plan::Bound(*number);
+                    run.generic = *runs > CUSTOM_PLANS;
+                }
+            }
+        }
+        run
+    }
+
+    /// Whether the server should be asked for its process id along with this run: it would have been named. Asked only
+    /// outside transactions, where a pooler gives each request the server that it likes.
+    pub fn asks_for_pid(&self, run: &Run) -> bool {
+        self.own == Own::Unknown
+            && self.policy.enabled
+            && !self.policy.behind_pooler
+            && !run.in_transaction
+            && self
+                .entries
+                .get(&run.text)
+                .is_some_and(|entry| matches!(entry.state, State::Seen { successes } if successes >= SUCCESSES))
+    }
+
+    /// Names to close with the next request.
+    pub fn unwanted(&self) -> &[u32] {
+        &self.unwanted
+    }
+
+    /// A run was written, with everything that [`Statements::unwanted`] names, and with the question if it `asked`.
+    pub fn sent(&mut self, asked: bool) {
+        self.unwanted.clear();
+        if asked {
+            self.own = Own::Asked;
+        }
+    }
+
+    /// A run could not be written.
+    pub fn unsent(&mut self, run: &Run) {
+        if let Plan::Prepare(_) = run.plan {
+            self.forget(run.text, false);
+        }
+    }
+
+    /// The answer: whether it was the process id of BackendKeyData. A pooler makes up its own.
+    pub fn answered_pid(&mut self, is_own: bool) {
+        self.own = if is_own { Own::Yes } else { Own::No };
+    }
+
+    /// A run is over.
+    pub fn finished(&mut self, run: &Run, failed: bool) {
+        let counts = self.policy.enabled && (self.policy.in_transactions || !run.in_transaction);
+        if failed || run.plan != Plan::Unnamed || !counts {
+            return;
+        }
+        if let Some(entry) = self.entries.get_mut(&run.text) {
+            if let State::Seen { successes } = &mut entry.state {
+                *successes = if entry.params == run.params { *successes + 1 } else { 1 };
+                entry.params = run.params;
+            }
+            return;
+        }
+        self.make_room();
+        let entry = Entry {
+            state: State::Seen { successes: 1 },
+            params: run.params,
+            used: self.clock,
+        };
+        self.entries.insert(run.text, entry);
+    }
+
+    /// An error came, `bound`: after BindComplete. True: the name is to blame, or could be, and nothing has run; repeat
+    /// the request unnamed once its ReadyForQuery has come.
+    pub fn failed(&mut self, run: &Run, bound: bool, code: &str, severity: &str) -> bool {
+        match run.plan {
+            Plan::Unnamed => false,
+            // What was not parsed has no name; what was is as good as it would be without one.
+            Plan::Prepare(_) => {
+                let exists = code == "42P05";
+                if exists {
+                    // Somebody else gives names here, too.
+                    self.own = Own::No;
+                    self.policy.behind_pooler = false;
+                }
+                if !bound {
+                    self.forget(run.text, !exists);
+                }
+                exists && !run.in_transaction
+            }
+            Plan::Bound(_) if bound || severity != "ERROR" || is_outside(code) => false,
+            Plan::Bound(_) => {
+                self.forget(run.text, code != "26000");
+                !run.in_transaction
+            }
+        }
+    }
+
+    /// A command was completed: DISCARD and DEALLOCATE take names away, and after DDL of this session a text can mean
+    /// another table (a temporary one hides others) without its plan being made again.
+    pub fn completed(&mut self, tag: &[u8]) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let word = tag.split(|&byte| byte == b' ').next().unwrap_or_default();
+        match word {
+            b"DISCARD" | b"DEALLOCATE" if tag.ends_with(b" ALL") => self.entries.clear(),
+            b"DEALLOCATE" | b"DISCARD" | b"CREATE" | b"ALTER" | b"DROP" | b"DO" | b"CALL" => self.distrust(),
+            _ => {}
+        }
+    }
+
+    /// A run-time parameter was reported.
+    pub fn parameter_changed(&mut self, name: &str) {
+        if PARSE_SETTINGS.contains(&name) {
+            self.distrust();
+        }
+    }
+
+    /// Every name is given up.
+    fn distrust(&mut self) {
+        for (_, entry) in self.entries.drain() {
+            if let State::Named { number, .. } = entry.state {
+                self.unwanted.push(number);
+            }
+        }
+    }
+
+    fn forget(&mut self, id: TextId, close: bool) {
+        if let Some(Entry {
+            state: State::Named { number, .. },
+            ..
+        }) = self.entries.remove(&id)
+            && close
+        {
+            self.unwanted.push(number);
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.entries.len() < MOST {
+            return;
+        }
+        let least = self.entries.iter().min_by_key(|(_, entry)| entry.used);
+        if let Some(id) = least.map(|(&id, _)| id) {
+            self.forget(id, true);
+        }
+    }
+}
+
+/// Errors that come from outside the statement: repeating it would be another attempt, which is the caller's to make.
+fn is_outside(code: &str) -> bool {
+    matches!(
+        code.get(..2),
+        Some("25" | "40" | "53" | "54" | "55" | "57" | "58" | "XX")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy {
+        enabled: true,
+        in_transactions: false,
+        behind_pooler: false,
+    };
+
+    struct Peer {
+        statements: Statements,
+        texts: Texts,
+    }
+
+    impl Peer {
+        fn new(policy: Policy) -> Peer {
+            let mut texts = Texts::default();
+            for id in 0..1000 {
+                texts.insert(id, &format!("SELECT $1 + {id}"));
+            }
+            let statements = Statements::new(policy);
+            Peer { statements, texts }
+        }
+
+        fn run(&mut self, id: TextId) -> Plan {
+            self.run_with(id, 1, false)
+        }
+
+        fn run_with(&mut self, id: TextId, params: usize, in_transaction: bool) -> Plan {
+            let run = self.statements.plan(id, params, in_transaction, &self.texts);
+            if self.statements.asks_for_pid(&run) {
+                self.statements.answered_pid(true);
+            }
+            self.statements.finished(&run, false);
+            run.plan
+        }
+
+        fn unwanted(&mut self) -> Vec<u32> {
+            let unwanted = self.statements.unwanted().to_vec();
+            self.statements.sent(false);
+            unwanted
+        }
+
+        fn named(&mut self, id: TextId) -> u32 {
+            for _ in 0..5 {
+                if let Plan::Bound(number) = self.run(id) {
+                    return number;
+                }
+            }
+            panic!("text {id} was not named");
+        }
+    }
+
+    #[test]
+    fn a_text_that_succeeded_twice_is_named_after_the_server_was_asked() {
+        let mut peer = Peer::new(POLICY);
+        let plans: Vec<_> = (0..5).map(|_| peer.run(7)).collect();
+        use Plan::*;
+        assert_eq!(plans, [Unnamed, Unnamed, Unnamed, Prepare(1), Bound(1)]);
+        // Once the connection is known, the third run is named.
+        let plans: Vec<_> = (0..4).map(|_| peer.run(8)).collect();
+        assert_eq!(plans, [Unnamed, Unnamed, Prepare(2), Bound(2)]);
+    }
+
+    #[test]
+    fn behind_a_pooler_nothing_is_named_unless_allowed() {
+        let mut peer = Peer::new(POLICY);
+        for _ in 0..10 {
+            let run = peer.statements.plan(1, 1, false, &peer.texts);
+            if peer.statements.asks_for_pid(&run) {
+                peer.statements.answered_pid(false);
+            }
+            peer.statements.finished(&run, false);
+            assert_eq!(run.plan, Plan::Unnamed);
+        }
+        let behind_pooler = true;
+        let mut peer = Peer::new(Policy {
+            behind_pooler,
+            ..POLICY
+        });
+        assert_eq!(peer.named(1), 1);
+    }
+
+    #[test]
+    fn inside_a_transaction_nothing_is_named_unless_allowed() {
+        let mut peer = Peer::new(POLICY);
+        peer.named(1);
+        assert_eq!(peer.run_with(1, 1, true), Plan::Unnamed);
+        let in_transactions = true;
+        let mut peer = Peer::new(Policy {
+            in_transactions,
+            ..POLICY
+        });
+        peer.named(1);
+        assert_eq!(peer.run_with(1, 1, true), Plan::Bound(1));
+    }
+
+    #[test]
+    fn another_number_of_parameters_stays_unnamed() {
+        let mut peer = Peer::new(POLICY);
+        peer.named(1);
+        assert_eq!(peer.run_with(1, 2, false), Plan::Unnamed);
+        assert_eq!(peer.run(1), Plan::Bound(1));
+    }
+
+    #[test]
+    fn the_one_used_least_recently_makes_room_and_is_closed() {
+        let mut peer = Peer::new(POLICY);
+        for id in 0..MOST as u32 {
+            peer.named(id);
+        }
+        peer.run(0);
+        assert!(peer.unwanted().is_empty());
+        peer.run(500);
+        assert_eq!(peer.unwanted(), [2]);
+        assert_eq!(peer.run(1), Plan::Unnamed);
+        assert_eq!(peer.statements.entries.len(), MOST);
+    }
+
+    #[test]
+    fn a_named_statement_that_fails_before_it_ran_is_repeated() {
+        for (code, closes) in [("0A000", true), ("26000", false), ("42883", true), ("22P02", true)] {
+            let mut peer = Peer::new(POLICY);
+            peer.named(1);
+            let run = peer.statements.plan(1, 1, false, &peer.texts);
+            assert!(peer.statements.failed(&run, false, code, "ERROR"), "{code}");
+            assert_eq!(peer.unwanted().len(), usize::from(closes), "{code}");
+            assert_eq!(peer.run(1), Plan::Unnamed);
+        }
+    }
+
+    #[test]
+    fn what_ran_or_was_stopped_from_outside_is_not_repeated() {
+        let mut peer = Peer::new(POLICY);
+        peer.named(1);
+        let run = peer.statements.plan(1, 1, false, &peer.texts);
+        assert!(!peer.statements.failed(&run, true, "0A000", "ERROR"));
+        for code in ["57014", "55P03", "40P01", "25P02", "53200"] {
+            assert!(!peer.statements.failed(&run, false, code, "ERROR"), "{code}");
+        }
+        assert!(!peer.statements.failed(&run, false, "26000", "FATAL"));
+        assert_eq!(peer.run(1), Plan::Bound(1));
+    }
+
+    #[test]
+    fn a_statement_that_was_not_parsed_has_no_name() {
+        let mut peer = Peer::new(POLICY);
+        peer.named(2);
+        peer.run(1);
+        peer.run(1);
+        let run = peer.statements.plan(1, 1, false, &peer.texts);
+        assert_eq!(run.plan, Plan::Prepare(2));
+        assert!(!peer.statements.failed(&run, false, "42P01", "ERROR"));
+        assert_eq!(peer.run(1), Plan::Unnamed);
+    }
+
+    #[test]
+    fn discard_and_deallocate_are_noticed() {
+        for (tag, closes) in [
+            ("DISCARD ALL", false),
+            ("DEALLOCATE ALL", false),
+            ("DEALLOCATE", true),
+            ("CREATE TABLE", true),
+            ("ALTER TABLE", true),
+        ] {
+            let mut peer = Peer::new(POLICY);
+            peer.named(1);
+            peer.statements.completed(tag.as_bytes());
+            assert_eq!(peer.unwanted().len(), usize::from(closes), "{tag}");
+            assert_eq!(peer.run(1), Plan::Unnamed, "{tag}");
+        }
+        let mut peer = Peer::new(POLICY);
+        peer.named(1);
+        peer.statements.completed(b"UPDATE 3");
+        assert_eq!(peer.run(1), Plan::Bound(1));
+    }
+
+    #[test]
+    fn settings_that_change_constants_end_all_names() {
+        let mut peer = Peer::new(POLICY);
+        peer.named(1);
+        peer.statements.parameter_changed("application_name");
+        assert_eq!(peer.run(1), Plan::Bound(1));
+        peer.statements.parameter_changed("TimeZone");
+        assert_eq!(peer.run(1), Plan::Unnamed);
+        assert_eq!(peer.unwanted(), [1]);
+    }
+}

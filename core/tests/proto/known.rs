@@ -1,0 +1,215 @@
+//! Texts that are known: named without another round trip, asked for along the way, repeated when a name fails.
+
+use std::time::Duration;
+
+use heys_core::proto::{Known, Param, Wire};
+use heys_core::statements::{Policy, Texts};
+
+use crate::messages::*;
+use crate::replay::{Transcript, give, open, poll, replay, take};
+
+const TEXT: u32 = 3;
+const NOW: Duration = Duration::from_secs(1);
+
+fn texts() -> Texts {
+    let mut texts = Texts::default();
+    texts.insert(TEXT, "SELECT $1");
+    texts
+}
+
+fn send(wire: &mut Wire, texts: &Texts) {
+    let query = Known {
+        text: TEXT,
+        params: &[Param::Text(b"1")],
+        binary: false,
+        autocommit: false,
+    };
+    wire.known(&query, texts, NOW).unwrap();
+}
+
+/// The replies to Parse (or not), Bind, Describe, Execute and Sync.
+fn reply(parsed: bool, status: u8) -> Vec<u8> {
+    let parse = if parsed { message(b'1', b"") } else { Vec::new() };
+    let result = [
+        columns(&[("a", 23)]),
+        row(&[Some(b"1")]),
+        complete("SELECT 1"),
+        ready(status),
+    ];
+    [parse, message(b'2', b""), result.concat()].concat()
+}
+
+/// The reply to SELECT pg_backend_pid().
+fn pid(pid: &str) -> Vec<u8> {
+    let answer = [columns(&[("pg_backend_pid", 23)]), row(&[Some(pid.as_bytes())])];
+    [answer.concat(), complete("SELECT 1"), ready(b'I')].concat()
+}
+
+fn answer(wire: &mut Wire, texts: &mut Texts, reply: &[u8]) -> String {
+    let mut transcript = Transcript::default();
+    give(wire, reply);
+    assert!(poll(wire, &mut transcript));
+    wire.finished(NOW, texts);
+    transcript.text()
+}
+
+/// The tags of messages, and the name in each Parse, Bind and Close.
+fn summary(sent: &[u8]) -> String {
+    let mut out = String::new();
+    let mut rest = sent;
+    while let [tag, a, b, c, d, after @ ..] = rest {
+        let (body, after) = after.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize - 4);
+        out.push(char::from(*tag));
+        let mut parts = body.split(|&byte| byte == 0);
+        let name = match tag {
+            b'P' => parts.next(),
+            b'B' => parts.nth(1),
+            b'C' => parts.next().and_then(|part| part.get(1..)),
+            _ => None,
+        };
+        let name = name.filter(|name| !name.is_empty());
+        out += &name.map_or(String::new(), |name| format!("({})", String::from_utf8_lossy(name)));
+        rest = after;
+    }
+    out
+}
+
+/// A session on which the text has succeeded twice.
+fn seen_twice(policy: Policy) -> (Wire, Texts) {
+    let (mut wire, mut texts) = (open(), texts());
+    wire.prepare_by_itself(policy);
+    for _ in 0..2 {
+        send(&mut wire, &texts);
+        assert_eq!(summary(&take(&mut wire)), "PBDES");
+        answer(&mut wire, &mut texts, &reply(true, b'I'));
+    }
+    (wire, texts)
+}
+
+const ON: Policy = Policy {
+    enabled: true,
+    in_transactions: false,
+    behind_pooler: false,
+};
+
+const RESULT: &str = "ParseComplete\ncolumns a:23\nrow 1\ncomplete SELECT 1\nReady(Idle)";
+
+#[test]
+fn the_server_is_asked_along_with_a_query_and_only_the_query_is_heard_of() {
+    let prepare = || {
+        let (mut wire, texts) = seen_twice(ON);
+        send(&mut wire, &texts);
+        wire
+    };
+    let transcript = replay(prepare, &[pid("7"), reply(true, b'I')].concat());
+    assert_eq!(summary(&transcript.sent), "QPBDES");
+    assert_eq!(transcript.text(), RESULT);
+}
+
+#[test]
+fn on_the_servers_own_connection_the_next_one_is_named_and_then_bound() {
+    let (mut wire, mut texts) = seen_twice(ON);
+    send(&mut wire, &texts);
+    take(&mut wire);
+    answer(&mut wire, &mut texts, &[pid("7"), reply(true, b'I')].concat());
+    send(&mut wire, &texts);
+    assert_eq!(summary(&take(&mut wire)), "P(__heys_1)B(__heys_1)DES");
+    assert_eq!(answer(&mut wire, &mut texts, &reply(true, b'I')), RESULT);
+    send(&mut wire, &texts);
+    assert_eq!(summary(&take(&mut wire)), "B(__heys_1)DES");
+    assert_eq!(
+        answer(&mut wire, &mut texts, &reply(false, b'I')),
+        &RESULT["ParseComplete\n".len()..]
+    );
+}
+
+#[test]
+fn another_process_or_no_answer_leaves_it_unnamed() {
+    for reply_to_question in [pid("8"), [error("42883", "no such function"), ready(b'I')].concat()] {
+        let (mut wire, mut texts) = seen_twice(ON);
+        send(&mut wire, &texts);
+        take(&mut wire);
+        let all = [reply_to_question, reply(true, b'I')].concat();
+        assert_eq!(answer(&mut wire, &mut texts, &all), RESULT);
+        send(&mut wire, &texts);
+        assert_eq!(summary(&take(&mut wire)), "PBDES");
+    }
+}
+
+#[test]
+fn a_name_that_fails_before_bind_is_repeated_and_closed_with_the_next_request() {
+    let prepare = || {
+        let (mut wire, mut texts) = seen_twice(Policy {
+            behind_pooler: true,
+            ..ON
+        });
+        for parsed in [true, false] {
+            send(&mut wire, &texts);
+            answer(&mut wire, &mut texts, &reply(parsed, b'I'));
+        }
+        take(&mut wire);
+        send(&mut wire, &texts);
+        wire
+    };
+    let refused = [error("0A000", "cached plan must not change result type"), ready(b'I')].concat();
+    let transcript = replay(prepare, &refused);
+    assert!(transcript.text().starts_with("Repeat("), "{}", transcript.text());
+    assert!(transcript.text().ends_with("Ready(Idle)"));
+
+    let (mut wire, mut texts) = (prepare(), texts());
+    take(&mut wire);
+    answer(&mut wire, &mut texts, &refused);
+    send(&mut wire, &texts);
+    assert_eq!(summary(&take(&mut wire)), "C(__heys_1)PBDES");
+}
+
+#[test]
+fn an_error_after_bind_is_an_error() {
+    let (mut wire, mut texts) = seen_twice(Policy {
+        behind_pooler: true,
+        ..ON
+    });
+    for parsed in [true, false] {
+        send(&mut wire, &texts);
+        answer(&mut wire, &mut texts, &reply(parsed, b'I'));
+    }
+    send(&mut wire, &texts);
+    let failed = [message(b'2', b""), error("0A000", "not so"), ready(b'I')].concat();
+    assert_eq!(
+        answer(&mut wire, &mut texts, &failed),
+        "error 0A000 not so (34)\nReady(Idle)"
+    );
+}
+
+#[test]
+fn in_a_transaction_and_behind_what_is_in_flight_nothing_is_named() {
+    let (mut wire, mut texts) = seen_twice(Policy {
+        behind_pooler: true,
+        ..ON
+    });
+    wire.query("BEGIN").unwrap();
+    send(&mut wire, &texts);
+    assert_eq!(summary(&take(&mut wire)), "QPBDES");
+    answer(
+        &mut wire,
+        &mut texts,
+        &[complete("BEGIN"), ready(b'T'), reply(true, b'T')].concat(),
+    );
+    send(&mut wire, &texts);
+    assert_eq!(summary(&take(&mut wire)), "PBDES");
+}
+
+#[test]
+fn what_cannot_be_written_leaves_nothing_behind() {
+    let (mut wire, texts) = seen_twice(ON);
+    let query = Known {
+        text: TEXT,
+        params: &vec![Param::Null; 65_536],
+        binary: false,
+        autocommit: false,
+    };
+    assert!(wire.known(&query, &texts, NOW).is_err());
+    assert!(wire.known(&Known { text: 99, ..query }, &texts, NOW).is_err());
+    assert!(take(&mut wire).is_empty());
+    assert_eq!(wire.in_flight(), 0);
+}
