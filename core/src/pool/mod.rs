@@ -1,8 +1,10 @@
 //! The pool as a state machine: no sockets, no clock. See [`Pool`].
 
+mod conn;
 mod registry;
 mod slots;
 mod state;
+mod steps;
 mod types;
 mod waiters;
 
