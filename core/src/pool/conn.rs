@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::PoolOptions;
+use super::sharing::Loan;
 use super::waiters::Waiter;
 
 /// No deadline.
@@ -29,8 +30,8 @@ pub(super) enum State {
     Idle,
     /// In `Pool::probing`; the waiter is `None` when it gave up.
     Probing { waiter: Option<Waiter> },
-    /// Checked out; `lost`: broken, closes at the release.
-    Held { lost: bool },
+    /// Checked out, once or by several queries.
+    Held(Loan),
     /// Released dirty.
     Resetting { deadline: Duration },
     /// Waits for `closed`.
@@ -54,7 +55,7 @@ impl Conn {
             State::Permit | State::Closing => NEVER,
             State::Connecting { waiter, deadline } => waiter.map_or(*deadline, |waiter| waiter.deadline.min(*deadline)),
             State::Resetting { deadline } => dies.min(*deadline),
-            State::Idle | State::Probing { .. } | State::Held { .. } => dies,
+            State::Idle | State::Probing { .. } | State::Held(_) => dies,
         }
     }
 
@@ -64,7 +65,7 @@ impl Conn {
     }
 
     pub(super) fn is_held_and_expired(&self) -> bool {
-        self.expired && matches!(self.state, State::Held { .. })
+        self.expired && matches!(self.state, State::Held(_))
     }
 
     /// Neither a caller nor a waiter has it, and it is not closing.
@@ -72,7 +73,7 @@ impl Conn {
         match &self.state {
             State::Connecting { waiter, .. } | State::Probing { waiter } => waiter.is_none(),
             State::Permit | State::Idle | State::Resetting { .. } => true,
-            State::Held { .. } | State::Closing => false,
+            State::Held(_) | State::Closing => false,
         }
     }
 }

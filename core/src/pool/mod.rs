@@ -2,6 +2,7 @@
 
 mod conn;
 mod registry;
+mod sharing;
 mod slots;
 mod state;
 mod steps;

@@ -9,14 +9,16 @@
 //!                                   │         ▲ probed, waiter gone
 //!                                   │ connected / probed, healthy
 //!                                   ▼         │
-//!                                  Held ──────┤ release(Reuse), no waiter
-//!                                   │         │
-//!                       release(Dirty)        │
+//!      acquire_query, all busy ┌── Held ──────┤ last release(Reuse), no waiter
+//!     release, others in flight└──► │         │
+//!                 last release(Dirty)         │
 //!                                   ▼         │
 //!                               Resetting ────┘ reset_done(clean)
 //!
 //!   any ── too old, unhealthy, lost, timed out, destroyed, ended ──► Closing ── closed ──► (none)
 //! ```
+//!
+//! One that is Held by queries only may be handed to another query meanwhile: see [`sharing`](super::sharing).
 //!
 //! A Closing connection is no longer counted, but keeps its slot, so the server never sees more than `max`.
 
@@ -25,7 +27,7 @@ use std::time::Duration;
 
 use super::conn::{Conn, NEVER, State, after};
 use super::slots::{MOST, Slots};
-use super::waiters::Waiters;
+use super::waiters::{Purpose, Waiters};
 use super::{Action, ConnId, Counts, Failure, Misuse, PoolOptions, Release, WaiterId};
 
 /// The machine. Not thread-safe by itself; one owner drives it.
@@ -76,13 +78,28 @@ impl Pool {
         }
     }
 
-    /// Asks for a connection; the answer is a Deliver or Fail with this number.
+    /// Asks for a connection; the answer is a Deliver or Fail with this number. Nobody shares it until its release.
     pub fn acquire(&mut self, now: Duration) -> Result<WaiterId, Misuse> {
+        self.wait(now, Purpose::Connection)
+    }
+
+    /// Asks for a connection for one query that is a transaction of its own; the answer as for [`Pool::acquire`].
+    ///
+    /// While all connections are busy, the Deliver may name one on which other such queries are in flight, up to
+    /// [`PoolOptions::max_in_flight`]: send them in the order of their Delivers, and release the connection once for
+    /// each, when its ReadyForQuery came or the connection is lost. `leads`: others may be sent behind this one, which
+    /// the caller knows to be fast and to leave no trace in the session.
+    pub fn acquire_query(&mut self, now: Duration, leads: bool) -> Result<WaiterId, Misuse> {
+        self.wait(now, Purpose::Query { leads })
+    }
+
+    fn wait(&mut self, now: Duration, purpose: Purpose) -> Result<WaiterId, Misuse> {
         let now = self.at(now);
         if self.ending {
             return Err(Misuse::Ended);
         }
-        let waiter = self.waiters.push(now, after(now, self.options.acquire_timeout));
+        let deadline = after(now, self.options.acquire_timeout);
+        let waiter = self.waiters.push(deadline, purpose);
         self.settle(now);
         Ok(waiter)
     }
@@ -123,7 +140,7 @@ impl Pool {
             entry.dies = after(now, self.options.max_lifetime);
             self.due = self.due.min(entry.dies);
             match waiter {
-                Some(waiter) => self.deliver(conn, waiter),
+                Some(waiter) => self.deliver(now, conn, waiter),
                 None => self.give_back(now, conn),
             }
         }
@@ -152,7 +169,7 @@ impl Pool {
         let now = self.at(now);
         if let Some(waiter) = self.end_probe(conn) {
             match waiter {
-                Some(waiter) if healthy => self.deliver(conn, waiter),
+                Some(waiter) if healthy => self.deliver(now, conn, waiter),
                 None if healthy => self.give_back(now, conn),
                 waiter => {
                     self.close(conn, false);
@@ -163,26 +180,29 @@ impl Pool {
         self.settle(now);
     }
 
-    /// Gives a connection back.
+    /// Gives a connection back, or ends one of the queries on it: then the last of them gives it back, and the worst
+    /// `how` of all counts.
     pub fn release(&mut self, now: Duration, conn: ConnId, how: Release) -> Result<(), Misuse> {
         let now = self.at(now);
         let Some(entry) = self.conns.get_mut(conn) else {
             return Err(Misuse::NotHeld);
         };
-        let State::Held { lost } = entry.state else {
+        let State::Held(loan) = &mut entry.state else {
             return Err(Misuse::NotHeld);
         };
-        if lost || self.ending || how == Release::Destroy {
-            self.close(conn, false);
-        } else if entry.is_used_up(now, &self.options) {
-            self.close(conn, true);
-        } else if how == Release::Dirty {
-            let deadline = after(now, Some(self.options.reset_timeout));
-            entry.state = State::Resetting { deadline };
-            self.due = self.due.min(deadline);
-            self.actions.push_back(Action::Reset(conn));
-        } else {
-            self.give_back(now, conn);
+        if let Some(fate) = loan.release(now, how) {
+            if self.ending || fate == Release::Destroy {
+                self.close(conn, false);
+            } else if entry.is_used_up(now, &self.options) {
+                self.close(conn, true);
+            } else if fate == Release::Dirty {
+                let deadline = after(now, Some(self.options.reset_timeout));
+                entry.state = State::Resetting { deadline };
+                self.due = self.due.min(deadline);
+                self.actions.push_back(Action::Reset(conn));
+            } else {
+                self.give_back(now, conn);
+            }
         }
         self.settle(now);
         Ok(())
@@ -213,7 +233,7 @@ impl Pool {
             match &mut entry.state {
                 State::Connecting { .. } => return self.connect_failed(now, conn),
                 State::Probing { .. } => return self.probed(now, conn, false),
-                State::Held { lost } => *lost = true,
+                State::Held(loan) => loan.condemn(),
                 State::Idle => {
                     self.idle.retain(|&(_, other)| other != conn);
                     self.close(conn, false);

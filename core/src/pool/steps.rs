@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::conn::{Conn, NEVER, State, after};
+use super::sharing::Loan;
 use super::waiters::Waiter;
 use super::{Action, ConnId, Failure, Pool, WaiterId};
 
@@ -37,7 +38,7 @@ impl Pool {
         }
     }
 
-    /// First waiter first: an idle connection, else a new one.
+    /// First waiter first: an idle connection, else a new one, else, for a query, a place behind others.
     pub(super) fn serve(&mut self, now: Duration) {
         while !self.waiters.is_empty() {
             if let Some(conn) = self.take_idle(now) {
@@ -49,19 +50,19 @@ impl Pool {
                 if self.permits.len() >= self.waiters.len() {
                     return;
                 }
-                let Some(conn) = self.conns.insert(Conn::new()) else {
+                if let Some(conn) = self.conns.insert(Conn::new()) {
+                    self.permits.push(conn);
+                    self.actions.push_back(Action::Permit(conn));
+                } else if !self.join(now) {
                     return;
-                };
-                self.permits.push(conn);
-                self.actions.push_back(Action::Permit(conn));
-            } else {
-                let Some(conn) = self.conns.insert(Conn::new()) else {
-                    return;
-                };
+                }
+            } else if let Some(conn) = self.conns.insert(Conn::new()) {
                 self.total += 1;
                 if let Some(waiter) = self.waiters.pop() {
                     self.connect(now, conn, waiter);
                 }
+            } else if !self.join(now) {
+                return;
             }
         }
     }
@@ -86,11 +87,15 @@ impl Pool {
         self.actions.push_back(Action::Connect(conn));
     }
 
-    pub(super) fn deliver(&mut self, conn: ConnId, waiter: Waiter) {
+    pub(super) fn deliver(&mut self, now: Duration, conn: ConnId, waiter: Waiter) {
+        self.hand_over(conn, waiter, Loan::new(now, waiter.purpose));
+    }
+
+    pub(super) fn hand_over(&mut self, conn: ConnId, waiter: Waiter, loan: Loan) {
         if let Some(entry) = self.conns.get_mut(conn) {
             let fresh = entry.uses == 0;
             entry.uses = entry.uses.saturating_add(1);
-            entry.state = State::Held { lost: false };
+            entry.state = State::Held(loan);
             let waiter = waiter.id();
             self.actions.push_back(Action::Deliver { waiter, conn, fresh });
         }
@@ -101,7 +106,7 @@ impl Pool {
         if self.ending {
             self.close(conn, false);
         } else if let Some(waiter) = self.waiters.pop() {
-            self.deliver(conn, waiter);
+            self.deliver(now, conn, waiter);
         } else {
             self.set(conn, State::Idle);
             self.idle.push_back((now, conn));
