@@ -51,6 +51,7 @@ impl Thread {
             end_fails_waiters: true,
             reset_timeout: Duration::from_secs(5),
             needs_permit: true,
+            max_in_flight: 1,
         };
         Thread {
             pool: Pool::new(options),

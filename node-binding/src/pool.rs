@@ -97,6 +97,7 @@ pub(crate) fn create(js: Js, environment: &Environment, arguments: &[Value]) -> 
         end_fails_waiters: arguments.get(6).and_then(|flag| js.get_bool(*flag)).unwrap_or(false),
         reset_timeout: millis(7).unwrap_or(Duration::from_secs(5)),
         needs_permit: limit.is_some(),
+        max_in_flight: 1,
     };
     environment.pools.borrow_mut().insert_with(|pool| BoundPool {
         member: limit.map(|name| {

@@ -55,6 +55,7 @@ impl Pool {
             end_fails_waiters: true,
             reset_timeout: RESET_LIMIT,
             needs_permit: false,
+            max_in_flight: 1,
         };
         Pool::with_options(config, password, options, settings.query_timeout)
     }

@@ -1,8 +1,11 @@
 //! The pool as a state machine: no sockets, no clock. See [`Pool`].
 
+mod conn;
 mod registry;
+mod sharing;
 mod slots;
 mod state;
+mod steps;
 mod types;
 mod waiters;
 

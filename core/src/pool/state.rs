@@ -9,81 +9,52 @@
 //!                                   │         ▲ probed, waiter gone
 //!                                   │ connected / probed, healthy
 //!                                   ▼         │
-//!                                  Held ──────┤ release(Reuse), no waiter
-//!                                   │         │
-//!                       release(Dirty)        │
+//!      acquire_query, all busy ┌── Held ──────┤ last release(Reuse), no waiter
+//!     release, others in flight└──► │         │
+//!                 last release(Dirty)         │
 //!                                   ▼         │
 //!                               Resetting ────┘ reset_done(clean)
 //!
 //!   any ── too old, unhealthy, lost, timed out, destroyed, ended ──► Closing ── closed ──► (none)
 //! ```
 //!
+//! One that is Held by queries only may be handed to another query meanwhile: see [`sharing`](super::sharing).
+//!
 //! A Closing connection is no longer counted, but keeps its slot, so the server never sees more than `max`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::conn::{Conn, NEVER, State, after};
 use super::slots::{MOST, Slots};
-use super::waiters::{Waiter, Waiters};
+use super::waiters::{Purpose, Waiters};
 use super::{Action, ConnId, Counts, Failure, Misuse, PoolOptions, Release, WaiterId};
-
-/// No deadline.
-const NEVER: Duration = Duration::MAX;
 
 /// The machine. Not thread-safe by itself; one owner drives it.
 ///
 /// Answers for a connection that is not in the state that asked for them (they crossed a Close) change nothing.
 #[derive(Debug)]
 pub struct Pool {
-    options: PoolOptions,
-    conns: Slots<Conn>,
-    waiters: Waiters,
+    pub(super) options: PoolOptions,
+    pub(super) conns: Slots<Conn>,
+    pub(super) waiters: Waiters,
     /// Idle connections and since when, longest idle first; checkouts take the last.
-    idle: VecDeque<(Duration, ConnId)>,
+    pub(super) idle: VecDeque<(Duration, ConnId)>,
     /// Connections that wait for the answer to Probe: almost always none or one.
-    probing: Vec<ConnId>,
+    pub(super) probing: Vec<ConnId>,
     /// Connections that wait for their permit.
-    permits: Vec<ConnId>,
+    pub(super) permits: Vec<ConnId>,
     /// Connections in `conns` that are not closing and not waiting for a permit.
-    total: usize,
+    pub(super) total: usize,
     /// The earliest of all [`Conn::due`].
-    due: Duration,
+    pub(super) due: Duration,
     /// `due` may be too early: a connection that had it is past it.
-    due_is_stale: bool,
-    ending: bool,
-    ended: bool,
-    actions: VecDeque<Action>,
+    pub(super) due_is_stale: bool,
+    pub(super) ending: bool,
+    pub(super) ended: bool,
+    pub(super) actions: VecDeque<Action>,
     /// The latest `now`; time never runs backwards here.
-    clock: Duration,
-}
-
-#[derive(Debug)]
-struct Conn {
-    state: State,
-    /// Checkouts so far.
-    uses: u32,
-    /// When its lifetime passes.
-    dies: Duration,
-    /// A tick has seen its lifetime pass.
-    expired: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Waits for a permit; not a connection yet.
-    Permit,
-    /// `deadline`: of the connect itself; its waiter's own may be earlier.
-    Connecting { waiter: Option<Waiter>, deadline: Duration },
-    /// In `Pool::idle`.
-    Idle,
-    /// In `Pool::probing`; the waiter is `None` when it gave up.
-    Probing { waiter: Option<Waiter> },
-    /// Checked out; `lost`: broken, closes at the release.
-    Held { lost: bool },
-    /// Released dirty.
-    Resetting { deadline: Duration },
-    /// Waits for `closed`.
-    Closing,
+    pub(super) clock: Duration,
 }
 
 impl Pool {
@@ -107,13 +78,28 @@ impl Pool {
         }
     }
 
-    /// Asks for a connection; the answer is a Deliver or Fail with this number.
+    /// Asks for a connection; the answer is a Deliver or Fail with this number. Nobody shares it until its release.
     pub fn acquire(&mut self, now: Duration) -> Result<WaiterId, Misuse> {
+        self.wait(now, Purpose::Connection)
+    }
+
+    /// Asks for a connection for one query that is a transaction of its own; the answer as for [`Pool::acquire`].
+    ///
+    /// While all connections are busy, the Deliver may name one on which other such queries are in flight, up to
+    /// [`PoolOptions::max_in_flight`]: send them in the order of their Delivers, and release the connection once for
+    /// each, when its ReadyForQuery came or the connection is lost. `leads`: others may be sent behind this one, which
+    /// the caller knows to be fast and to leave no trace in the session.
+    pub fn acquire_query(&mut self, now: Duration, leads: bool) -> Result<WaiterId, Misuse> {
+        self.wait(now, Purpose::Query { leads })
+    }
+
+    fn wait(&mut self, now: Duration, purpose: Purpose) -> Result<WaiterId, Misuse> {
         let now = self.at(now);
         if self.ending {
             return Err(Misuse::Ended);
         }
-        let waiter = self.waiters.push(now, after(now, self.options.acquire_timeout));
+        let deadline = after(now, self.options.acquire_timeout);
+        let waiter = self.waiters.push(deadline, purpose);
         self.settle(now);
         Ok(waiter)
     }
@@ -154,7 +140,7 @@ impl Pool {
             entry.dies = after(now, self.options.max_lifetime);
             self.due = self.due.min(entry.dies);
             match waiter {
-                Some(waiter) => self.deliver(conn, waiter),
+                Some(waiter) => self.deliver(now, conn, waiter),
                 None => self.give_back(now, conn),
             }
         }
@@ -183,7 +169,7 @@ impl Pool {
         let now = self.at(now);
         if let Some(waiter) = self.end_probe(conn) {
             match waiter {
-                Some(waiter) if healthy => self.deliver(conn, waiter),
+                Some(waiter) if healthy => self.deliver(now, conn, waiter),
                 None if healthy => self.give_back(now, conn),
                 waiter => {
                     self.close(conn, false);
@@ -194,26 +180,29 @@ impl Pool {
         self.settle(now);
     }
 
-    /// Gives a connection back.
+    /// Gives a connection back, or ends one of the queries on it: then the last of them gives it back, and the worst
+    /// `how` of all counts.
     pub fn release(&mut self, now: Duration, conn: ConnId, how: Release) -> Result<(), Misuse> {
         let now = self.at(now);
         let Some(entry) = self.conns.get_mut(conn) else {
             return Err(Misuse::NotHeld);
         };
-        let State::Held { lost } = entry.state else {
+        let State::Held(loan) = &mut entry.state else {
             return Err(Misuse::NotHeld);
         };
-        if lost || self.ending || how == Release::Destroy {
-            self.close(conn, false);
-        } else if entry.is_used_up(now, &self.options) {
-            self.close(conn, true);
-        } else if how == Release::Dirty {
-            let deadline = after(now, Some(self.options.reset_timeout));
-            entry.state = State::Resetting { deadline };
-            self.due = self.due.min(deadline);
-            self.actions.push_back(Action::Reset(conn));
-        } else {
-            self.give_back(now, conn);
+        if let Some(fate) = loan.release(now, how) {
+            if self.ending || fate == Release::Destroy {
+                self.close(conn, false);
+            } else if entry.is_used_up(now, &self.options) {
+                self.close(conn, true);
+            } else if fate == Release::Dirty {
+                let deadline = after(now, Some(self.options.reset_timeout));
+                entry.state = State::Resetting { deadline };
+                self.due = self.due.min(deadline);
+                self.actions.push_back(Action::Reset(conn));
+            } else {
+                self.give_back(now, conn);
+            }
         }
         self.settle(now);
         Ok(())
@@ -244,7 +233,7 @@ impl Pool {
             match &mut entry.state {
                 State::Connecting { .. } => return self.connect_failed(now, conn),
                 State::Probing { .. } => return self.probed(now, conn, false),
-                State::Held { lost } => *lost = true,
+                State::Held(loan) => loan.condemn(),
                 State::Idle => {
                     self.idle.retain(|&(_, other)| other != conn);
                     self.close(conn, false);
@@ -368,264 +357,4 @@ impl Pool {
     pub fn is_ending(&self) -> bool {
         self.ending
     }
-}
-
-/// The steps that several inputs share.
-impl Pool {
-    fn at(&mut self, now: Duration) -> Duration {
-        self.clock = self.clock.max(now);
-        self.clock
-    }
-
-    fn state(&self, conn: ConnId) -> Option<&State> {
-        Some(&self.conns.get(conn)?.state)
-    }
-
-    /// The end of every input: serves waiters as far as possible, and leaves `due` exact.
-    fn settle(&mut self, now: Duration) {
-        if self.ending {
-            self.fail_queue();
-            if self.conns.len() == 0 && !self.ended {
-                self.ended = true;
-                self.actions.push_back(Action::Ended);
-            }
-        } else {
-            self.serve(now);
-            while self.permits.len() > self.waiters.len() {
-                let withdrawn = self.permits.pop();
-                withdrawn.into_iter().for_each(|conn| self.close(conn, false));
-            }
-        }
-        if self.due_is_stale {
-            self.due_is_stale = false;
-            self.due = self.conns.iter().map(|(_, conn)| conn.due()).min().unwrap_or(NEVER);
-        }
-    }
-
-    /// First waiter first: an idle connection, else a new one.
-    fn serve(&mut self, now: Duration) {
-        while !self.waiters.is_empty() {
-            if let Some(conn) = self.take_idle(now) {
-                self.probing.push(conn);
-                let waiter = self.waiters.pop();
-                self.set(conn, State::Probing { waiter });
-                self.actions.push_back(Action::Probe(conn));
-            } else if self.options.needs_permit {
-                if self.permits.len() >= self.waiters.len() {
-                    return;
-                }
-                let Some(conn) = self.conns.insert(Conn::new()) else {
-                    return;
-                };
-                self.permits.push(conn);
-                self.actions.push_back(Action::Permit(conn));
-            } else {
-                let Some(conn) = self.conns.insert(Conn::new()) else {
-                    return;
-                };
-                self.total += 1;
-                if let Some(waiter) = self.waiters.pop() {
-                    self.connect(now, conn, waiter);
-                }
-            }
-        }
-    }
-
-    /// The connection that went idle last; closes those that are too old on the way.
-    fn take_idle(&mut self, now: Duration) -> Option<ConnId> {
-        while let Some((since, conn)) = self.idle.pop_back() {
-            let too_long = self.total > self.options.min && after(since, self.options.idle_timeout) <= now;
-            match self.conns.get(conn) {
-                Some(entry) if !too_long && entry.dies > now => return Some(conn),
-                _ => self.close(conn, true),
-            }
-        }
-        None
-    }
-
-    fn connect(&mut self, now: Duration, conn: ConnId, waiter: Waiter) {
-        let deadline = after(now, self.options.acquire_timeout);
-        self.due = self.due.min(deadline).min(waiter.deadline);
-        let waiter = Some(waiter);
-        self.set(conn, State::Connecting { waiter, deadline });
-        self.actions.push_back(Action::Connect(conn));
-    }
-
-    fn deliver(&mut self, conn: ConnId, waiter: Waiter) {
-        if let Some(entry) = self.conns.get_mut(conn) {
-            let fresh = entry.uses == 0;
-            entry.uses = entry.uses.saturating_add(1);
-            entry.state = State::Held { lost: false };
-            let waiter = waiter.id();
-            self.actions.push_back(Action::Deliver { waiter, conn, fresh });
-        }
-    }
-
-    /// A connection without an owner: to the first waiter, else idle.
-    fn give_back(&mut self, now: Duration, conn: ConnId) {
-        if self.ending {
-            self.close(conn, false);
-        } else if let Some(waiter) = self.waiters.pop() {
-            self.deliver(conn, waiter);
-        } else {
-            self.set(conn, State::Idle);
-            self.idle.push_back((now, conn));
-            self.actions.push_back(Action::Idle(conn));
-        }
-    }
-
-    /// Takes a waiter from the connection that is being made or probed for it.
-    fn unbind(&mut self, id: WaiterId) -> bool {
-        let bound = self.conns.iter().find_map(|(conn, entry)| match &entry.state {
-            State::Connecting {
-                waiter: Some(waiter), ..
-            }
-            | State::Probing { waiter: Some(waiter) } => (waiter.id() == id).then_some(conn),
-            _ => None,
-        });
-        let Some(entry) = bound.and_then(|conn| self.conns.get_mut(conn)) else {
-            return false;
-        };
-        self.due_is_stale = true;
-        if let State::Connecting { waiter, .. } | State::Probing { waiter } = &mut entry.state {
-            *waiter = None;
-        }
-        true
-    }
-
-    /// Ends the state Probing; `None` when the connection was not in it.
-    fn end_probe(&mut self, conn: ConnId) -> Option<Option<Waiter>> {
-        let Some(&State::Probing { waiter }) = self.state(conn) else {
-            return None;
-        };
-        self.probing.retain(|&other| other != conn);
-        Some(waiter)
-    }
-
-    fn requeue(&mut self, waiter: Option<Waiter>) {
-        if let Some(waiter) = waiter {
-            self.waiters.put_back(waiter);
-        }
-    }
-
-    fn fail(&mut self, waiter: Waiter, failure: Failure) {
-        let waiter = waiter.id();
-        self.actions.push_back(Action::Fail { waiter, failure });
-    }
-
-    fn fail_queue(&mut self) {
-        while self.options.end_fails_waiters
-            && let Some(waiter) = self.waiters.pop()
-        {
-            self.fail(waiter, Failure::Ended);
-        }
-    }
-
-    /// The caller has taken the connection out of `idle` and `probing`.
-    fn close(&mut self, conn: ConnId, expired: bool) {
-        if let Some(entry) = self.conns.get_mut(conn) {
-            self.due_is_stale |= entry.due() <= self.due;
-            match std::mem::replace(&mut entry.state, State::Closing) {
-                State::Closing => return,
-                State::Permit => self.permits.retain(|&other| other != conn),
-                _ => self.total -= 1,
-            }
-            self.actions.push_back(Action::Close { conn, expired });
-        }
-    }
-
-    fn forget(&mut self, conn: ConnId) {
-        if let Some(entry) = self.conns.remove(conn) {
-            self.due_is_stale |= entry.due() <= self.due;
-        }
-    }
-
-    fn set(&mut self, conn: ConnId, state: State) {
-        if let Some(entry) = self.conns.get_mut(conn) {
-            entry.state = state;
-        }
-    }
-
-    /// When the longest idle connection has been idle for too long.
-    fn idle_due(&self) -> Duration {
-        match (self.options.idle_timeout, self.idle.front()) {
-            (Some(timeout), Some(&(since, _))) if self.total > self.options.min => since.saturating_add(timeout),
-            _ => NEVER,
-        }
-    }
-
-    /// The deadlines that belong to single connections.
-    fn tick_conns(&mut self, now: Duration) {
-        self.due_is_stale = true;
-        let due = self.conns.iter().filter(|(_, conn)| conn.due() <= now);
-        let due: Vec<_> = due.map(|(id, _)| id).collect();
-        for conn in due {
-            let Some(entry) = self.conns.get_mut(conn) else {
-                continue;
-            };
-            match &mut entry.state {
-                &mut State::Connecting { waiter, deadline } if deadline <= now => {
-                    if let Some(waiter) = waiter {
-                        self.fail(waiter, Failure::ConnectTimeout);
-                    }
-                    self.close(conn, false);
-                }
-                State::Connecting { waiter, .. } => {
-                    if let Some(waiter) = waiter.take() {
-                        self.fail(waiter, Failure::WaitTimeout);
-                    }
-                }
-                &mut State::Resetting { deadline } if deadline <= now => self.close(conn, false),
-                State::Idle => {
-                    self.idle.retain(|&(_, other)| other != conn);
-                    self.close(conn, true);
-                }
-                _ => entry.expired = true,
-            }
-        }
-    }
-}
-
-impl Conn {
-    fn new() -> Conn {
-        Conn {
-            state: State::Permit,
-            uses: 0,
-            dies: NEVER,
-            expired: false,
-        }
-    }
-
-    /// When `tick_conns` has something to do for it.
-    fn due(&self) -> Duration {
-        let dies = if self.expired { NEVER } else { self.dies };
-        match &self.state {
-            State::Permit | State::Closing => NEVER,
-            State::Connecting { waiter, deadline } => waiter.map_or(*deadline, |waiter| waiter.deadline.min(*deadline)),
-            State::Resetting { deadline } => dies.min(*deadline),
-            State::Idle | State::Probing { .. } | State::Held { .. } => dies,
-        }
-    }
-
-    /// Too old or used too often for another checkout.
-    fn is_used_up(&self, now: Duration, options: &PoolOptions) -> bool {
-        self.dies <= now || options.max_uses.is_some_and(|most| self.uses >= most)
-    }
-
-    fn is_held_and_expired(&self) -> bool {
-        self.expired && matches!(self.state, State::Held { .. })
-    }
-
-    /// Neither a caller nor a waiter has it, and it is not closing.
-    fn is_ownerless(&self) -> bool {
-        match &self.state {
-            State::Connecting { waiter, .. } | State::Probing { waiter } => waiter.is_none(),
-            State::Permit | State::Idle | State::Resetting { .. } => true,
-            State::Held { .. } | State::Closing => false,
-        }
-    }
-}
-
-fn after(now: Duration, timeout: Option<Duration>) -> Duration {
-    timeout.map_or(NEVER, |timeout| now.saturating_add(timeout))
 }

@@ -21,7 +21,7 @@ pub struct PoolOptions {
     pub acquire_timeout: Option<Duration>,
     /// A connection is replaced when older than this and not checked out.
     pub max_lifetime: Option<Duration>,
-    /// A connection is closed at the release after this many checkouts.
+    /// A connection is closed at the release after this many checkouts (each query that shares one counts).
     pub max_uses: Option<u32>,
     /// `end` fails queued waiters (else they stay pending for ever, as in pg-pool).
     pub end_fails_waiters: bool,
@@ -29,10 +29,14 @@ pub struct PoolOptions {
     pub reset_timeout: Duration,
     /// Ask for a permit ([`Action::Permit`]) before each connection: for pools that share one limit over threads.
     pub needs_permit: bool,
+    /// One-shot queries ([`Pool::acquire_query`](super::Pool::acquire_query)) that may be in flight on one connection
+    /// while all are busy; 1 (or 0): none shares one. A pool that [needs permits](PoolOptions::needs_permit) shares only
+    /// where it has `max` connections of its own.
+    pub max_in_flight: u32,
 }
 
-/// How the caller gives a connection back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the caller gives a connection back, from good to bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Release {
     /// Reuse it if its age, uses and the pool's state allow.
     Reuse,
@@ -59,7 +63,7 @@ pub enum Failure {
 /// The caller's mistake; nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misuse {
-    /// The connection is not checked out (released twice).
+    /// The connection is not checked out (released more often than delivered).
     NotHeld,
     /// `end` was called before.
     Ended,
@@ -75,7 +79,8 @@ pub enum Action {
     Connect(ConnId),
     /// Look at the socket of an idle connection (end of file, unread bytes), then answer `probed`.
     Probe(ConnId),
-    /// Hand the connection to the waiter. `fresh`: its first checkout.
+    /// Hand the connection to the waiter, which may find other queries in flight if it asked by
+    /// [`Pool::acquire_query`](super::Pool::acquire_query). `fresh`: its first checkout.
     Deliver {
         /// Who gets it.
         waiter: WaiterId,

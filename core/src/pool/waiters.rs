@@ -8,15 +8,29 @@ use super::WaiterId;
 /// Ids stay below 2³¹, so that they are small integers for every binding.
 const ID_MASK: u32 = (1 << 31) - 1;
 
+/// What a waiter wants the connection for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For itself, until it gives it back.
+    Connection,
+    /// For one query. `leads`: others may go behind it.
+    Query { leads: bool },
+}
+
+impl Purpose {
+    pub(super) fn leads(self) -> bool {
+        self == Purpose::Query { leads: true }
+    }
+}
+
 /// One acquire that has no answer yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Waiter {
     /// Its place in the order of acquires; never used twice.
     pub(super) seq: u64,
-    /// When it was made.
-    pub(super) since: Duration,
     /// When it fails; [`Duration::MAX`] = never.
     pub(super) deadline: Duration,
+    pub(super) purpose: Purpose,
 }
 
 impl Waiter {
@@ -34,12 +48,12 @@ pub(super) struct Waiters {
 
 impl Waiters {
     /// Makes the next waiter and puts it at the end of the queue.
-    pub(super) fn push(&mut self, since: Duration, deadline: Duration) -> WaiterId {
+    pub(super) fn push(&mut self, deadline: Duration, purpose: Purpose) -> WaiterId {
         self.last_seq += 1;
         let waiter = Waiter {
             seq: self.last_seq,
-            since,
             deadline,
+            purpose,
         };
         self.queue.push_back(waiter);
         waiter.id()
@@ -72,6 +86,11 @@ impl Waiters {
         self.queue.front().map_or(Duration::MAX, |first| first.deadline)
     }
 
+    pub(super) fn is_query_first(&self) -> bool {
+        let first = self.queue.front().map(|first| first.purpose);
+        matches!(first, Some(Purpose::Query { .. }))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
@@ -86,13 +105,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn push(waiters: &mut Waiters) -> WaiterId {
+        waiters.push(Duration::MAX, Purpose::Connection)
+    }
+
     #[test]
     fn a_waiter_is_found_after_the_ids_wrap_around() {
         let mut waiters = Waiters {
             last_seq: (1 << 31) - 2,
             ..Waiters::default()
         };
-        let ids: Vec<_> = (0..4).map(|_| waiters.push(Duration::ZERO, Duration::MAX)).collect();
+        let ids: Vec<_> = (0..4).map(|_| push(&mut waiters)).collect();
         assert_eq!(ids, [ID_MASK, 0, 1, 2]);
         assert_eq!(waiters.remove(0).unwrap().id(), 0);
         assert_eq!(waiters.remove(ID_MASK).unwrap().id(), ID_MASK);
@@ -104,7 +127,7 @@ mod tests {
     #[test]
     fn a_waiter_returns_to_its_place() {
         let mut waiters = Waiters::default();
-        let ids: Vec<_> = (0..3).map(|_| waiters.push(Duration::ZERO, Duration::MAX)).collect();
+        let ids: Vec<_> = (0..3).map(|_| push(&mut waiters)).collect();
         let first = waiters.pop().unwrap();
         let second = waiters.pop().unwrap();
         waiters.put_back(first);

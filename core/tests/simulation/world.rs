@@ -168,6 +168,7 @@ impl World {
             end_fails_waiters: rng.chance(80),
             reset_timeout: Duration::from_millis(rng.range(5, 30)),
             needs_permit: false,
+            max_in_flight: 1,
         };
         let mut faults = Faults {
             delay: rng.range(20, 400),

@@ -1,6 +1,8 @@
 //! The pool machine, one behaviour a test.
 #![allow(clippy::unwrap_used)]
 
+mod sharing;
+
 use std::time::Duration;
 
 use heys_core::pool::Action::*;
@@ -28,6 +30,7 @@ fn plain() -> PoolOptions {
         end_fails_waiters: true,
         reset_timeout: ms(100),
         needs_permit: false,
+        max_in_flight: 1,
     }
 }
 
