@@ -1,55 +1,143 @@
-// npm run bench: heys-db against pg on one server, in turns, each round in a process of its own; the median of all
-// rounds as a Markdown table. `npm run bench -- SECONDS ROUNDS` (3 and 3).
+// npm run bench: heys-db, pg, pg-native, postgres.js and Bun's SQL on one server, in turns, each measurement in a process
+// of its own. Tables on the terminal, the numbers in target/bench.json. `npm run bench -- --help` has the flags.
 
+import { copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { cpus } from 'node:os'
 import path from 'node:path'
-import { build } from './build.mjs'
-import { must, root } from './lib/run.mjs'
-import { section, step } from './lib/say.mjs'
+import { CASES, titleOf } from './bench/cases.mjs'
+import { SETTINGS, setupFor } from './bench/data.mjs'
+import { draw } from './bench/draw.mjs'
+import { driversOf } from './bench/drivers.mjs'
+import { optionsOrExit } from './bench/options.mjs'
+import { withPeers } from './bench/peers.mjs'
+import { Regimes } from './bench/regimes.mjs'
+import { goalsTable, report } from './bench/report.mjs'
+import { measureCase } from './bench/rounds.mjs'
+import { addon, build } from './build.mjs'
+import { beforeInterrupt, isInterrupted, must, root, targetDir } from './lib/run.mjs'
+import { note, section, step } from './lib/say.mjs'
 import { setupOrExit } from './setup.mjs'
 
 const require = createRequire(import.meta.url)
-const [seconds = '3', rounds = '3'] = process.argv.slice(2)
+const options = optionsOrExit(process.argv.slice(2))
 
-const DATA = `
-  CREATE TABLE bench_key (id int PRIMARY KEY, name text, body jsonb);
-  INSERT INTO bench_key SELECT n, 'name ' || n, jsonb_build_object('n', n) FROM generate_series(1, 1000) AS n;
-  CREATE TABLE bench_rows AS SELECT n AS id, n * 7 AS count, n % 2 = 0 AS even, 'name ' || n AS name, md5(n::text) AS hash,
-    n / 3.0::float8 AS third, n::bigint * 1000000 AS big, TIMESTAMPTZ '2025-01-01' + n * INTERVAL '1 minute' AS at,
-    CASE WHEN n % 10 = 0 THEN NULL ELSE 'note ' || n END AS note, n % 100 AS percent
-  FROM generate_series(1, 10000) AS n;
-  ANALYZE;`
+/** What must be stopped, the last first. */
+const endings = []
 
-const median = (numbers) => numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)]
-const short = (number) => number.toLocaleString('en', { maximumFractionDigits: number < 100 ? 1 : 0 })
-
-await setupOrExit()
-await build()
-await must('cargo', ['build', '--locked', '-p', 'heys-sandbox'])
-const { startSandbox } = require('../sandbox/client')
-const sandbox = await startSandbox({ postgres: true })
-const measured = { pg: [], heys: [] }
-try {
-  const { host, port, user, password, database } = sandbox.pg
-  await sandbox.pg.sql({ sql: `${DATA} GRANT SELECT ON bench_key, bench_rows TO ${user};` })
-  const env = { HEYS_BENCH_PG: JSON.stringify({ host, port, user, password, database }) }
-  section(`Measuring, ${rounds} rounds of ${seconds} s a case`)
-  for (let round = 1; round <= Number(rounds); round++) {
-    for (const provider of ['pg', 'heys']) {
-      const args = [path.join(root, 'scripts/bench/cases.js'), provider, seconds]
-      const line = await step(`${provider}, round ${round}`, () => must(process.execPath, args, { print: false, env }))
-      measured[provider].push(JSON.parse(line.trim().split('\n').at(-1)))
-    }
-  }
-} finally {
-  await sandbox.stop()
+async function stop() {
+  for (const end of endings.splice(0).reverse()) await end()
 }
 
-const { version } = require('pg/package.json')
-console.log(`\nNode ${process.version}, ${cpus().length} cores, client and server on one machine, plain TCP.\n`)
-console.log(`| | pg ${version} | heys-db | |\n|---|---:|---:|---:|`)
-for (const name of Object.keys(measured.pg[0])) {
-  const [theirs, ours] = ['pg', 'heys'].map((provider) => median(measured[provider].map((round) => round[name])))
-  console.log(`| ${name} | ${short(theirs)} | ${short(ours)} | ${(ours / theirs).toFixed(2)}× |`)
+beforeInterrupt(stop)
+
+async function prepare() {
+  if (!options.build) return
+  await setupOrExit()
+  await build()
+  await must('cargo', ['build', '--locked', '-p', 'heys-sandbox'])
+}
+
+/** PostgreSQL with the tables of the cases, and PgBouncer before it where one is asked for. */
+async function servers() {
+  const { startSandbox } = require('../sandbox/client')
+  const sandbox = await step('PostgreSQL started', () => startSandbox({ postgres: { settings: SETTINGS } }))
+  endings.push(() => sandbox.stop())
+  const { host, port, user, password, database, ca, caPath } = sandbox.pg
+  const server = { host, port, user, password, database }
+  await step('tables filled', () => sandbox.pg.sql({ sql: setupFor(user) }))
+  let pooler
+  if (options.cases.some((of) => of.pooler)) {
+    const { startPgBouncer } = require('../js-tests/pgbouncer')
+    const started = await step('PgBouncer started', () => startPgBouncer(server, 'transaction'))
+    endings.push(() => started.stop())
+    pooler = started.settings
+  }
+  return {
+    regimes: new Regimes(sandbox.pid),
+    server,
+    pooler,
+    tls: { ca, caPath },
+    postgres: await sandbox.pg.sql({ sql: 'SHOW server_version' }),
+    resetSql: (sql) => sandbox.pg.sql({ sql }),
+  }
+}
+
+async function measure() {
+  await prepare()
+  section('Drivers and servers')
+  const { drivers, leftOut } = await withPeers(options.drivers)
+  const { rounds, warmup, seconds } = options
+  const bench = { ...(await servers()), rounds, warmup, seconds }
+
+  section(`Measuring, ${rounds} rounds`)
+  const cases = []
+  for (const of of options.cases) {
+    const chosen = driversOf(of, drivers)
+    if (chosen.drivers.length === 0) continue
+    const what = `${titleOf(of)}: ${chosen.drivers.length} drivers`
+    const measured = await step(what, () => measureCase(bench, of, chosen.drivers))
+    const { key, regime, title, kind } = of
+    cases.push({ key, regime, title, kind, drivers: measured, leftOut: chosen.leftOut })
+  }
+  const own = { version: require('../package.json').version }
+  return {
+    date: new Date().toISOString(),
+    machine: {
+      node: process.versions.node,
+      postgres: bench.postgres.split(' ')[0],
+      cores: cpus().length,
+      cpu: cpus()[0].model,
+    },
+    rounds,
+    warmup,
+    seconds,
+    versions: Object.fromEntries(drivers.map(({ name, version }) => [name, version ?? own.version])),
+    addonBytes: statSync(addon).size,
+    leftOut,
+    cases,
+  }
+}
+
+/** Six digits are more than any of these numbers is worth. */
+function toJson(result) {
+  const digits = (_, value) =>
+    typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value
+  return `${JSON.stringify(result, digits, 2)}\n`
+}
+
+function save(result) {
+  const file = path.resolve(options.json ?? path.join(targetDir, 'bench.json'))
+  mkdirSync(path.dirname(file), { recursive: true })
+  writeFileSync(file, toJson(result))
+  return file
+}
+
+/** Numbers and picture to where docs/performance.md shows them. */
+async function publish(file, result) {
+  if (result.cases.length !== CASES.length) throw new Error('What is published holds every case')
+  const at = (name) => path.join(root, 'docs', name)
+  copyFileSync(file, at('performance.json'))
+  await must(path.join(root, 'node_modules/.bin/prettier'), ['--write', at('performance.json')], { print: false })
+  writeFileSync(at('performance.svg'), draw(result))
+}
+
+async function main() {
+  const result = options.read ? JSON.parse(readFileSync(options.read, 'utf8')) : await measure()
+  console.log(`\n${report(result)}`)
+  if (options.goals) console.log(`\n### Goals\n\n${goalsTable(result)}`)
+  const file = options.read ?? save(result)
+  if (!options.read) note(`numbers in ${path.relative(root, file)}`)
+  if (options.publish) await step('docs/performance.json and docs/performance.svg written', () => publish(file, result))
+}
+
+try {
+  await main()
+} catch (error) {
+  // What an interrupt ended has failed; the process ends with it.
+  if (isInterrupted()) await new Promise(() => {})
+  console.error(error.message)
+  process.exitCode = 1
+} finally {
+  await stop()
 }

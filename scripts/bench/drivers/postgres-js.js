@@ -1,0 +1,19 @@
+'use strict'
+
+// postgres.js, by its tagged template, which prepares every text by itself. What a template passes is an array with a
+// `raw`; made here from the same text that the other drivers get.
+
+exports.load = ({ module }) => require(module)
+
+exports.open = (postgres, _driver, { server, tls, max, prepare }) => {
+  const { user: username, ...address } = server
+  const sql = postgres({ ...address, username, max, prepare, ssl: tls ? { ca: tls.ca } : false })
+  return {
+    prepare(text) {
+      const strings = text.split(/\$\d+/)
+      return Object.assign(strings, { raw: strings })
+    },
+    query: (strings, values) => sql(strings, ...values),
+    transaction: (work) => sql.begin((tx) => work((strings, values) => tx(strings, ...values))),
+  }
+}
