@@ -27,6 +27,12 @@ const CLOSED = 14
 const DRAINED = 15
 const REPEAT = 16
 const BINARY = 2
+const SHARED = 4
+
+/** SQLSTATE query_canceled. */
+const QUERY_CANCELED = '57014'
+/** Single statements that cannot commit by themselves before they have ended. */
+const MAY_RESTART = /^\s*(select|insert|update|delete|with|values|merge|table)\b/i
 
 /** How long a cancelled statement may take to end before its connection is given up. */
 const CANCEL_MILLIS = 5000
@@ -265,6 +271,7 @@ class Client extends EventEmitter {
     if (active !== null && active.failure !== undefined) {
       // The server said why before it closed: whoever asked hears that first, and the end only then.
       this._active = null
+      active.inFlight = false
       active.finish()
       setImmediate(() => this._lose(error))
     } else this._lose(error)
@@ -318,7 +325,13 @@ class Client extends EventEmitter {
     this._active = null
     this._sent = []
     this._queue = []
-    for (const task of tasks) process.nextTick(() => task.fail(error))
+    for (const task of tasks) {
+      process.nextTick(() => {
+        task.inFlight = false
+        task.fail(error)
+        if (task.early !== undefined) task.leave()
+      })
+    }
   }
 
   /** A pool takes its idle clients' errors; a lost client that nobody listens to must not end the process. */
@@ -425,22 +438,24 @@ class Client extends EventEmitter {
     this._txStatus = status === 73 ? 'I' : status === 84 ? 'T' : 'E'
     this._active = this._sent.length === 0 ? null : this._sent.shift()
     this._ready = this._active === null
-    if (task !== null && task.repeats && !task.settled) this._repeat(task)
-    else if (task !== null) {
-      try {
-        task.finish()
-      } catch (error) {
-        rethrowLater(error)
-      }
+    if (task !== null) {
+      task.inFlight = false
+      if (task.repeats && !task.settled) this._repeat(task)
+      else this._safely(() => task.finish())
+      if (task.early !== undefined) task.leave()
     }
+    // One that was given up while it waited behind others: its turn has come, and nothing else can be hit for it.
+    const next = this._active
+    if (next !== null && next.shares && next.settled && this._differences.timeoutCancels) this._cancelActive()
     this._pulse()
   }
 
-  /** The name that the addon had given was to blame, and nothing ran: once more, without a name. */
+  /** Nothing of it ran, because of a name that the addon had given, or a cancel that was meant for another: once more. */
   _repeat(task) {
     task.repeats = false
     task.unnamed = true
-    this._queue.unshift(task)
+    if (task.endangered) task.restart()
+    else this._queue.unshift(task)
   }
 
   _rare(kind, extra) {
@@ -463,7 +478,15 @@ class Client extends EventEmitter {
       const known = this._statements.get(task.name)
       if (known !== undefined && !known.parsed) this._statements.delete(task.name)
     }
-    if (task.failure === undefined) task.failure = error
+    if (task.endangered && error.code === QUERY_CANCELED) this._hitForAnother(task, error)
+    if (task.failure === undefined && !task.repeats) task.failure = error
+  }
+
+  /** A cancel that was meant for the statement before it, which had ended by then, hit this one. */
+  _hitForAnother(task, error) {
+    if (task.unnamed || !MAY_RESTART.test(task.text) || !task.extended) {
+      error.cause = new Error('A cancel that was meant for the statement before it on the same connection hit this one')
+    } else task.repeats = true
   }
 
   _parsed() {
@@ -555,7 +578,7 @@ class Client extends EventEmitter {
   _pulse() {
     if (this._cancels > 0 || this._ended) return
     if (this.pipeline) return this._pulsePipeline()
-    if (!this._ready) return
+    if (!this._ready) return this._pulseShared()
     if (this._queue.length === 0) {
       if (this._whenQuiet !== null) this._quiet()
       if (this._hasExecuted && this._ready && this._queue.length === 0) this.emit('drain')
@@ -573,6 +596,16 @@ class Client extends EventEmitter {
         task.fail(refused)
         this._pulse()
       })
+    } else if (this._queue.length > 0) this._pulseShared()
+  }
+
+  /** Sends the one-shots that the pool wants behind the active one. */
+  _pulseShared() {
+    while (this._active !== null && this._active.inFlight && this._queue.length > 0 && this._queue[0].shares) {
+      const task = this._queue.shift()
+      const refused = this._submit(task)
+      if (refused === undefined) this._sent.push(task)
+      else process.nextTick(() => task.fail(refused))
     }
   }
 
@@ -606,21 +639,28 @@ class Client extends EventEmitter {
     }
     if (values && !Array.isArray(values)) return new Error('Query values must be an array')
     try {
-      if (!task.extended) this._native.query(this._session, text || '', 0)
+      if (!task.extended) this._sendSimple(task)
       else if (name || !this._sendKnown(task)) this._extended(task, known, this._prepared(task))
     } catch (error) {
       return error
     }
+    task.inFlight = true
     return undefined
+  }
+
+  _sendSimple(task) {
+    if (task.textId > 0) this._native.queryKnown(this._session, task.textId, 0)
+    else this._native.query(this._session, task.text || '', 0)
   }
 
   /** Sends a text that comes again by its number; false: it has none, or its name may have made it fail. */
   _sendKnown(task) {
     const { text, portal, unnamed } = task
     if (portal || unnamed || !text) return false
-    const id = texts.idOf(this._native, text)
+    const id = task.textId >= 0 ? task.textId : texts.idOf(this._native, text)
     if (id === 0) return false
-    this._native.known(this._session, id, this._prepared(task), task.binary ? BINARY : 0)
+    const flags = (task.binary ? BINARY : 0) | (task.shares ? SHARED : 0)
+    this._native.known(this._session, id, this._prepared(task), flags)
     return true
   }
 
@@ -711,7 +751,7 @@ class Client extends EventEmitter {
     const queued = this._queue.indexOf(task)
     if (queued >= 0) this._queue.splice(queued, 1)
     else if (this.pipeline) this._native.destroy(this._session)
-    else if (this._differences.timeoutCancels && this._session >= 0) this._cancelActive()
+    else if (this._differences.timeoutCancels && this._session >= 0 && this._active === task) this._cancelActive()
     if (this._pool !== null) this._pool._counts.queryTimeouts++
     this._safely(() => task.fail(new Error('Query read timeout')))
     this._pulse()
@@ -722,6 +762,7 @@ class Client extends EventEmitter {
     this._cancels++
     const session = this._session
     const task = this._active
+    for (const follower of this._sent) follower.endangered = follower.shares
     const giveUp = setTimeout(() => {
       if (this._session === session && (this._active === task || this._cancels > 0)) this._native.destroy(session)
     }, CANCEL_MILLIS)

@@ -199,9 +199,13 @@ export interface Native {
     resetMillis: number,
     /** Pools of one name keep `max` together, over all threads of the process. */
     limit: string | undefined,
+    /** One-shot queries that may be in flight on one connection. */
+    maxInFlight: number,
   ): number
   /** The waiter's id is returned through words[0]; records begin at words[1]. */
   poolAcquire(pool: number): number
+  /** The same for one query with this text's number (0: none): it may be sent behind others, and others behind it. */
+  poolAcquireQuery(pool: number, text: number): number
   poolCancel(pool: number, waiter: number): number
   poolBind(pool: number, conn: number, session: number): void
   poolConnected(pool: number, conn: number): number

@@ -5,6 +5,8 @@ const driver = require('./driver')
 const Client = require('./client')
 const { differences } = require('./differences')
 const { DatabaseError } = require('./errors')
+const { speed } = require('./speed')
+const texts = require('./texts')
 const { Task, rejection } = require('./query')
 
 /** Action records and release kinds (native.d.ts). */
@@ -82,6 +84,23 @@ class PooledTask extends Task {
   refuse(error) {
     this.settle(error, undefined, true)
   }
+
+  /** It was answered before its READY, which has come now: the connection is free for another. */
+  leave() {
+    const { error, failed } = this.early
+    this.early = undefined
+    this.pool._queryDone(this, error, failed)
+  }
+
+  /** Nothing of it has run: it waits for a connection once more. */
+  restart() {
+    const { pool, client } = this
+    this.endangered = false
+    this.client = undefined
+    pool._releaseShared(client, null, false)
+    if (pool.ending) this.refuse(new Error(ENDED_TEXT))
+    else pool._acquire(this, false)
+  }
 }
 
 /** Options that must not show when the pool is logged. */
@@ -117,6 +136,7 @@ class Pool extends EventEmitter {
     this.ended = false
 
     this._differences = differences(own)
+    this._speed = speed(own)
     this._native = null
     this._id = -1
     this._clients = new Map()
@@ -153,6 +173,7 @@ class Pool extends EventEmitter {
       this._differences.endRejectsWaiters,
       RESET_MILLIS,
       this.options.heysLimit,
+      this._speed.pipelineQueries,
     )
     this._native = native
     driver.machines.register(this, this._id)
@@ -191,6 +212,7 @@ class Pool extends EventEmitter {
     } else {
       task.configure(text, values, undefined)
       task.queryTimeout = text.query_timeout
+      task.shares = this._speed.pipelineQueries > 1 && this._mayShare(task)
     }
     task.callback = callback
     const promise = callback ? undefined : task.promise(this.Promise)
@@ -203,11 +225,33 @@ class Pool extends EventEmitter {
     setImmediate(callback, new Error('Passing a function as the first parameter to pool.query is not supported'))
   }
 
+  /**
+   * Whether a connection may carry others meanwhile: not for whoever watches checkouts, or brings clients of its own, and
+   * not for statements with a name or a portal, whose order on a connection matters.
+   */
+  _mayShare(task) {
+    return (
+      typeof task.text === 'string' &&
+      !task.name &&
+      !task.portal &&
+      !task.rows &&
+      this.Client === Client &&
+      !this.options.pipeline &&
+      !this.options.verify &&
+      this.listenerCount('acquire') === 0 &&
+      this.listenerCount('release') === 0
+    )
+  }
+
   /** `later`: the waiter's client is handed over in the next tick at the earliest, as callers of connect() expect. */
   _acquire(waiter, later) {
     const native = this._machine()
     const words = driver.words
-    const length = native.poolAcquire(this._id)
+    let length
+    if (waiter.shares === true) {
+      if (waiter.textId < 0) waiter.textId = texts.idOf(native, waiter.text)
+      length = native.poolAcquireQuery(this._id, waiter.textId)
+    } else length = native.poolAcquire(this._id)
     const id = words[0]
     this._counts.acquires++
     if (length === 5 && words[1] === DELIVER && words[2] === id) {
@@ -236,35 +280,36 @@ class Pool extends EventEmitter {
 
   /** Does the actions in the `length` first words. They are copied, because every step may call the machine again. */
   _act(length) {
-    if (length > 0) this._run(driver.words.slice(0, length))
+    const { words } = driver
+    // The most frequent case by far, without a copy.
+    if (length === 4 && words[0] === DELIVER) this._do(words, 0)
+    else if (length > 0) this._run(words.slice(0, length))
     if (this._timer === null) this._arm()
   }
 
   _run(actions) {
-    for (let i = 0; i < actions.length; i += RECORD_LENGTH[actions[i]]) {
-      try {
-        this._do(actions, i)
-      } catch (error) {
-        process.nextTick(() => {
-          throw error
-        })
-      }
-    }
+    for (let i = 0; i < actions.length; i += RECORD_LENGTH[actions[i]]) this._do(actions, i)
   }
 
   _do(actions, i) {
+    try {
+      this._doOne(actions, i)
+    } catch (error) {
+      process.nextTick(() => {
+        throw error
+      })
+    }
+  }
+
+  _doOne(actions, i) {
     const subject = actions[i + 1]
     switch (actions[i]) {
       case CONNECT:
         return this._open(subject)
       case PROBE:
         return this._act(this._native.poolProbed(this._id, subject, this._looksHealthy(subject)))
-      case DELIVER: {
-        const waiter = this._waiters.get(subject)
-        this._waiters.delete(subject)
-        this._count(performance.now() - waiter.since)
-        return this._deliver(waiter, this._clients.get(actions[i + 2]), actions[i + 3] !== 0)
-      }
+      case DELIVER:
+        return this._deliverWaiter(subject, actions[i + 2], actions[i + 3] !== 0)
       case FAIL:
         return this._fail(subject, actions[i + 2], actions[i + 3])
       case RESET:
@@ -276,6 +321,13 @@ class Pool extends EventEmitter {
       case ENDED:
         return this._finishEnd()
     }
+  }
+
+  _deliverWaiter(id, conn, fresh) {
+    const waiter = this._waiters.get(id)
+    this._waiters.delete(id)
+    this._count(performance.now() - waiter.since)
+    this._deliver(waiter, this._clients.get(conn), fresh)
   }
 
   _arm() {
@@ -444,14 +496,28 @@ class Pool extends EventEmitter {
     this._act(this._native.poolRelease(this._id, client._conn, how))
   }
 
-  /** The end of a task of pool.query(). */
+  /** The end of a task of pool.query(), as far as its caller is concerned. */
   _queryDone(task, error, failed) {
     const { client } = task
+    if (client !== undefined && task.shares && task.inFlight) {
+      task.early = { error, failed }
+      return
+    }
     task.pool = undefined
     if (client === undefined) return
     const keep = this._differences.keepsAfterSqlError && this._keeps(error)
     // As a query's callback has it: null when nothing failed.
-    this._release(client, failed ? error : null, failed && !keep)
+    if (task.shares) this._releaseShared(client, failed ? error : null, failed && !keep)
+    else this._release(client, failed ? error : null, failed && !keep)
+  }
+
+  /** One of the queries that share a connection is over; others may be in flight behind it. */
+  _releaseShared(client, error, destroy) {
+    client._poolUseCount++
+    if (this.listenerCount('release') > 0) this.emit('release', error, client)
+    if (destroy || !client._queryable || client._ending || client._ended) return this._giveBack(client, DESTROY)
+    const clean = client._txStatus === 'I' && client._cancels === 0
+    this._giveBack(client, clean || !this._differences.cleansReleased ? REUSE : DIRTY)
   }
 
   /** Whether a connection is good after this error: the server answered and did not say goodbye, or was cancelled. */

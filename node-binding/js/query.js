@@ -52,6 +52,16 @@ class Task {
     this.success = null
     /** The values as parameters. */
     this.prepared = undefined
+    /** The text's number (texts.js); -1: not looked up yet. */
+    this.textId = -1
+    /** The pool may send others before and behind it on one connection. */
+    this.shares = false
+    /** Sent, and its READY has not come. */
+    this.inFlight = false
+    /** How it was answered while it was still in flight. */
+    this.early = undefined
+    /** A cancel is under way that may hit this one, though it is meant for another before it. */
+    this.endangered = false
     /** To be sent again at the next READY. */
     this.repeats = false
     /** Not to be given a name by the addon. */

@@ -222,12 +222,16 @@ functions! {
         with_session(js, environment, session, |session| session.end_raw(unread, status))
     }
 
-    c"poolNew" => fn pool_new(js, environment, arguments, 9) {
+    c"poolNew" => fn pool_new(js, environment, arguments, 10) {
         int(js, pool::create(js, environment, &arguments).ok_or("too many pools")?)
     }
 
     c"poolAcquire" => fn pool_acquire(js, environment, [pool], 1) {
         int(js, pool::acquire(environment, id(js, pool)))
+    }
+
+    c"poolAcquireQuery" => fn pool_acquire_query(js, environment, [pool, text], 2) {
+        int(js, pool::acquire_query(environment, id(js, pool), id(js, text)))
     }
 
     c"poolCancel" => fn pool_cancel(js, environment, [pool, waiter], 2) {

@@ -97,7 +97,7 @@ pub(crate) fn create(js: Js, environment: &Environment, arguments: &[Value]) -> 
         end_fails_waiters: arguments.get(6).and_then(|flag| js.get_bool(*flag)).unwrap_or(false),
         reset_timeout: millis(7).unwrap_or(Duration::from_secs(5)),
         needs_permit: limit.is_some(),
-        max_in_flight: 1,
+        max_in_flight: number(9).map_or(1, |n| n as u32),
     };
     environment.pools.borrow_mut().insert_with(|pool| BoundPool {
         member: limit.map(|name| {
@@ -108,6 +108,14 @@ pub(crate) fn create(js: Js, environment: &Environment, arguments: &[Value]) -> 
         sessions: HashMap::new(),
         held: None,
         holds_loop: false,
+    })
+}
+
+/// `poolAcquireQuery`: `text` is the query's number, if it has one.
+pub(crate) fn acquire_query(environment: &Environment, pool: i32, text: i32) -> i32 {
+    let leads = environment.texts.borrow().leads(text as u32);
+    run(environment, pool, |pool, now| {
+        pool.acquire_query(now, leads).map(|waiter| Some(waiter as i32))
     })
 }
 

@@ -176,7 +176,10 @@ impl Session {
     pub(super) fn known(&mut self, query: &Known<'_>, texts: &Texts, now: Duration) -> Result<()> {
         self.may_request()?;
         let sql = texts.sql(query.text).ok_or_else(unknown_text)?;
-        let autocommit = query.autocommit || (self.requests.is_empty() && self.status == TransactionStatus::Idle);
+        let autocommit = match self.requests.is_empty() {
+            true => self.status == TransactionStatus::Idle,
+            false => query.autocommit,
+        };
         let run = self.statements.plan(query.text, query.params.len(), !autocommit, texts);
         let asks = self.statements.asks_for_pid(&run);
         let name = match run.plan {
