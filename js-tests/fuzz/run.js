@@ -140,15 +140,22 @@ class Play {
     this.poolCounts()
   }
 
-  async query({ slot, form, seed }) {
+  async query({ slot, form, seed, times = 1 }) {
     const client = this.slots[slot]
     // pg calls the callback of a query whose values throw a second time, with an empty result.
     if (form === 'queryCallback' && !this.isSendable(seed)) form = 'query'
-    if (client) await this.run(client, form, seed)
+    for (let i = 0; client && i < times; i++) await this.run(client, form, seed)
   }
 
-  async poolQuery({ form, seed }) {
-    if (this.slots.filter(Boolean).length < this.options.max) await this.run(this.pool, form, seed)
+  async poolQuery({ form, seed, times = 1 }) {
+    for (let i = 0; i < times; i++) {
+      if (this.slots.filter(Boolean).length < this.options.max) await this.run(this.pool, form, seed)
+    }
+  }
+
+  async change({ slot, text }) {
+    const client = this.slots[slot]
+    if (client) await this.outcome('changed', () => client.query(text))
   }
 
   run(target, form, seed, label = 'query') {

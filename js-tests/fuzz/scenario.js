@@ -52,11 +52,43 @@ function step(random) {
   return { do: 'end' }
 }
 
+/**
+ * Scenarios from this seed on say the same few things again and again, so that heys-db prepares them by itself, and change
+ * the table in between.
+ */
+const HOT = 1000000
+const CHANGES = [
+  'ALTER TABLE t ADD COLUMN IF NOT EXISTS c int DEFAULT 7',
+  'ALTER TABLE t DROP COLUMN IF EXISTS c',
+  'ALTER TABLE t ALTER b TYPE bigint',
+  'ALTER TABLE t ALTER b TYPE int',
+  'DROP TABLE t; CREATE TEMP TABLE t (id serial PRIMARY KEY, a text, b int)',
+  "SET TIME ZONE 'Asia/Kolkata'",
+  'DISCARD PLANS',
+]
+
+function heat(scenario, random) {
+  const { options } = scenario
+  options.prepareStatements = true
+  delete options.maxUses
+  const few = Array.from({ length: 4 }, () => random.int(0x7fffffff))
+  const steps = []
+  for (const step of scenario.steps) {
+    if (step.do === 'end' && random.chance(80)) continue
+    if (step.seed !== undefined) Object.assign(step, { seed: random.pick(few), times: 1 + random.int(6) })
+    if (step.seeds !== undefined) step.seeds = step.seeds.map(() => random.pick(few))
+    steps.push(step)
+    if (random.chance(20)) steps.push({ do: 'change', slot: random.int(3), text: random.pick(CHANGES) })
+  }
+  return { ...scenario, steps }
+}
+
 function scenario(seed) {
   const random = new Random(seed)
   const options = poolOptions(random)
   const steps = Array.from({ length: 3 + random.int(10) }, () => step(random))
-  return { seed, options, steps }
+  const made = { seed, options, steps }
+  return seed < HOT ? made : heat(made, random)
 }
 
 module.exports = { scenario, statementOf: (seed) => statement(new Random(seed)) }
