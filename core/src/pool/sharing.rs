@@ -84,11 +84,16 @@ impl Conn {
 
 impl Pool {
     /// No connection is idle, and none can be made: the first waiter, if it is a query, goes behind the fewest others.
+    #[inline]
     pub(super) fn join(&mut self, now: Duration) -> bool {
         // A slot that waits for its permit is one for a new connection.
-        if self.options.max_in_flight <= 1 || !self.permits.is_empty() || !self.waiters.is_query_first() {
-            return false;
-        }
+        let shares = self.options.max_in_flight > 1 && self.permits.is_empty();
+        shares && self.waiters.is_query_first() && self.join_fewest(now)
+    }
+
+    // Out of line: its registers would be saved on the way of every acquire and release.
+    #[inline(never)]
+    fn join_fewest(&mut self, now: Duration) -> bool {
         let conns = self.conns.iter();
         let joinable = conns.filter_map(|(id, conn)| Some((id, conn.joinable(now, &self.options)?)));
         let Some((conn, loan)) = joinable.min_by_key(|(_, loan)| loan.in_flight) else {

@@ -170,6 +170,7 @@ impl Pool {
         if let Some(waiter) = self.end_probe(conn) {
             match waiter {
                 Some(waiter) if healthy => self.deliver(now, conn, waiter),
+                None if healthy && self.is_used_up(now, conn) => self.close(conn, true),
                 None if healthy => self.give_back(now, conn),
                 waiter => {
                     self.close(conn, false);

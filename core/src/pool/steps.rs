@@ -17,6 +17,11 @@ impl Pool {
         Some(&self.conns.get(conn)?.state)
     }
 
+    pub(super) fn is_used_up(&self, now: Duration, conn: ConnId) -> bool {
+        let entry = self.conns.get(conn);
+        entry.is_some_and(|entry| entry.is_used_up(now, &self.options))
+    }
+
     /// The end of every input: serves waiters as far as possible, and leaves `due` exact.
     pub(super) fn settle(&mut self, now: Duration) {
         if self.ending {

@@ -643,6 +643,21 @@ fn a_held_connection_past_its_lifetime_is_counted_and_closed_at_its_release() {
 }
 
 #[test]
+fn a_connection_whose_lifetime_passes_while_it_is_probed_does_not_go_idle() {
+    let mut rig = Rig::new(PoolOptions {
+        max_lifetime: Some(ms(10)),
+        ..plain()
+    });
+    let conn = rig.idle(1)[0];
+    let waiter = rig.acquire();
+    assert_eq!(rig.probe(), conn);
+    assert!(rig.pool.cancel(rig.now, waiter));
+    assert_eq!(rig.tick_after(10), []);
+    rig.pool.probed(rig.now, conn, true);
+    assert_eq!(rig.action(), expire(conn));
+}
+
+#[test]
 fn lifetimes_run_from_the_moment_of_connecting_each_by_its_own() {
     let mut rig = Rig::new(PoolOptions {
         max_lifetime: Some(ms(10)),

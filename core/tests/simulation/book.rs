@@ -1,8 +1,8 @@
 //! What the pool machine should be doing, kept apart from it: the reference that every action is checked against.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use heys_core::pool::{Action, ConnId, Counts, Failure, PoolOptions, WaiterId};
+use heys_core::pool::{Action, ConnId, Counts, Failure, PoolOptions, Release, WaiterId};
 
 /// Where a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,19 +27,38 @@ pub(crate) enum From {
     Dirty,
 }
 
+/// What a waiter asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// connect(): nobody shares it.
+    Connection,
+    /// query(). `leads`: others may go behind it.
+    Query { leads: bool },
+}
+
+/// Nothing goes behind a query that has run for so long.
+const HEAD_MAX: u64 = 5_000;
+
 pub(crate) struct Book {
     max: usize,
     options: PoolOptions,
     places: BTreeMap<ConnId, Conn>,
-    /// Waiters in the queue by age, with the time of their acquire.
-    queue: BTreeMap<WaiterId, u64>,
-    /// Waiters that left the queue for a connection, and when they acquired.
-    bound: BTreeMap<ConnId, (WaiterId, u64)>,
+    /// Waiters in the queue by age.
+    queue: BTreeMap<WaiterId, Waiter>,
+    /// Waiters that left the queue for a connection.
+    bound: BTreeMap<ConnId, (WaiterId, Waiter)>,
     answered: BTreeSet<WaiterId>,
     ending: bool,
     pub(crate) ended: bool,
     /// What this schedule has seen, for the proof that schedules see everything.
     pub(crate) seen: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiter {
+    /// When it acquired.
+    since: u64,
+    ask: Ask,
 }
 
 pub(crate) struct Conn {
@@ -50,6 +69,12 @@ pub(crate) struct Conn {
     born: u64,
     /// Checkouts so far.
     uses: u32,
+    /// Checkouts that were not released, oldest first.
+    loans: VecDeque<Ask>,
+    /// When the first of them was delivered, or the one before it released.
+    head_since: u64,
+    /// The worst that was heard of it since it was handed out: Release, Dirty or Bad.
+    heard: From,
 }
 
 impl Book {
@@ -69,13 +94,13 @@ impl Book {
 
     // ---- what the machine is told
 
-    pub(crate) fn acquired(&mut self, now: u64, waiter: WaiterId) {
+    pub(crate) fn acquired(&mut self, now: u64, waiter: WaiterId, ask: Ask) {
         let newest = self.queue.keys().chain(self.answered.iter()).max();
         assert!(
             newest.is_none_or(|&newest| newest < waiter),
             "waiter {waiter} is not new"
         );
-        self.queue.insert(waiter, now);
+        self.queue.insert(waiter, Waiter { since: now, ask });
     }
 
     pub(crate) fn cancelled(&mut self, waiter: WaiterId) {
@@ -113,10 +138,30 @@ impl Book {
     /// The machine hears that the connection is bad; its waiter returns to its place.
     pub(crate) fn unhealthy(&mut self, conn: ConnId) {
         if self.free(conn, Place::Probing, From::Bad)
-            && let Some((waiter, since)) = self.bound.remove(&conn)
+            && let Some((id, waiter)) = self.bound.remove(&conn)
         {
-            self.queue.insert(waiter, since);
+            self.queue.insert(id, waiter);
         }
+    }
+
+    /// One checkout ends; the server answers in order, so it is the oldest.
+    pub(crate) fn released(&mut self, now: u64, conn: ConnId, how: Release) {
+        let entry = self.entry(conn, &[Place::Held]);
+        entry.loans.pop_front().expect("a checkout that was not released");
+        entry.head_since = now;
+        entry.heard = match (how, entry.heard) {
+            (Release::Destroy, _) | (_, From::Bad) => From::Bad,
+            (Release::Dirty, _) | (_, From::Dirty) => From::Dirty,
+            (Release::Reuse, heard) => heard,
+        };
+        if entry.loans.is_empty() {
+            entry.place = Place::Free(entry.heard);
+        }
+    }
+
+    /// The machine hears that a checked-out connection is broken.
+    pub(crate) fn lost(&mut self, conn: ConnId) {
+        self.entry(conn, &[Place::Held]).heard = From::Bad;
     }
 
     /// The slot is free.
@@ -151,6 +196,9 @@ impl Book {
                     since: now,
                     born: now,
                     uses: 0,
+                    loans: VecDeque::new(),
+                    head_since: now,
+                    heard: From::Release,
                 };
                 self.places.insert(conn, entry);
                 self.bind(conn);
@@ -219,20 +267,45 @@ impl Book {
             Place::Free(From::Release),
         ];
         let place = self.place(conn);
+        let joins = place == Some(Place::Held);
         assert!(
-            place.is_some_and(|place| from.contains(&place)),
+            joins || place.is_some_and(|place| from.contains(&place)),
             "connection {conn}, which is {place:?}, was handed to waiter {waiter}"
         );
-        match self.bound.remove(&conn) {
-            Some((bound, _)) => assert_eq!(bound, waiter, "connection {conn} was being made for another waiter"),
-            None => {
-                let first = self.queue.pop_first().map(|(first, _)| first);
-                assert_eq!(first, Some(waiter), "waiter {waiter} was not the first in the queue");
+        let ask = match self.bound.remove(&conn) {
+            Some((bound, entry)) => {
+                assert_eq!(bound, waiter, "connection {conn} was being made for another waiter");
+                entry.ask
             }
-        }
+            None => {
+                let (first, entry) = self.queue.pop_first().expect("somebody in the queue");
+                assert_eq!(first, waiter, "waiter {waiter} was not the first in the queue");
+                entry.ask
+            }
+        };
         assert!(self.answered.insert(waiter), "waiter {waiter} was answered twice");
-        self.put(now, conn, Place::Held);
+        if joins {
+            assert_ne!(ask, Ask::Connection, "waiter {waiter} wants a connection of its own");
+            assert_eq!(
+                self.forbids_joining(now, conn),
+                None,
+                "waiter {waiter} joins connection {conn}"
+            );
+            assert_eq!(
+                self.joinable(now).map(|(_, in_flight)| in_flight).min(),
+                Some(self.in_flight(conn)),
+                "connection {conn} has not the fewest in flight"
+            );
+            self.saw("follower");
+        } else {
+            self.put(now, conn, Place::Held);
+        }
         let entry = self.entry(conn, &[Place::Held]);
+        if !joins {
+            entry.head_since = now;
+            entry.heard = From::Release;
+        }
+        entry.loans.push_back(ask);
         assert_eq!(fresh, entry.uses == 0, "fresh of connection {conn}");
         entry.uses += 1;
         let uses = entry.uses;
@@ -245,14 +318,14 @@ impl Book {
 
     fn fail(&mut self, now: u64, waiter: WaiterId, failure: Failure) {
         let bound = self.bound.iter().find(|(_, bound)| bound.0 == waiter);
-        let bound = bound.map(|(&conn, &(_, since))| (conn, since));
+        let bound = bound.map(|(&conn, &(_, waiter))| (conn, waiter.since));
         let since = match bound {
             Some((conn, since)) => {
                 self.bound.remove(&conn);
                 since
             }
             None => match self.queue.remove(&waiter) {
-                Some(since) => since,
+                Some(waiter) => waiter.since,
                 None => panic!("waiter {waiter} failed ({failure:?}) but was not pending"),
             },
         };
@@ -278,9 +351,49 @@ impl Book {
         assert!(self.answered.insert(waiter), "waiter {waiter} was answered twice");
     }
 
+    // ---- sharing
+
+    /// Checkouts of a connection that were not released.
+    pub(crate) fn in_flight(&self, conn: ConnId) -> usize {
+        self.places.get(&conn).map_or(0, |entry| entry.loans.len())
+    }
+
+    /// Connections that a query may join now, and how many are in flight there.
+    pub(crate) fn joinable(&self, now: u64) -> impl Iterator<Item = (ConnId, usize)> {
+        let held = self.in_place(Place::Held);
+        held.filter(move |&(&conn, _)| self.forbids_joining(now, conn).is_none())
+            .map(|(&conn, entry)| (conn, entry.loans.len()))
+    }
+
+    /// Which rule forbids that one more query goes to this connection, which is in use.
+    fn forbids_joining(&self, now: u64, conn: ConnId) -> Option<&'static str> {
+        let entry = &self.places[&conn];
+        let idle = self.in_place(Place::Idle).next().is_some();
+        let leads = Ask::Query { leads: true };
+        let lifetime = self.options.max_lifetime.map(|lifetime| lifetime.as_micros() as u64);
+        let limit = self.options.max_in_flight as usize;
+        let rules = [
+            (self.ending, "the pool ends"),
+            (idle, "another is idle"),
+            (self.places.len() < self.max, "there is room for a new one"),
+            (entry.loans.contains(&Ask::Connection), "it is somebody's own"),
+            (entry.loans.iter().any(|&ask| ask != leads), "one does not lead"),
+            (entry.loans.len() >= limit, "too many are in flight"),
+            (now >= entry.head_since + HEAD_MAX, "the head has run for 5 ms"),
+            (entry.heard == From::Bad, "it will be closed"),
+            (entry.heard == From::Dirty, "it will be reset"),
+            (lifetime.is_some_and(|limit| entry.born + limit <= now), "it is too old"),
+            (
+                self.options.max_uses.is_some_and(|most| entry.uses >= most),
+                "it was used too often",
+            ),
+        ];
+        rules.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule)
+    }
+
     // ---- after every step
 
-    pub(crate) fn check(&self, counts: Counts) {
+    pub(crate) fn check(&mut self, now: u64, counts: Counts) {
         for (conn, entry) in &self.places {
             assert!(
                 !matches!(entry.place, Place::Free(_)),
@@ -307,6 +420,17 @@ impl Book {
         if waiting > 0 && !self.ending {
             assert_eq!(idle, 0, "{waiting} wait while connections are idle");
             assert_eq!(self.places.len(), self.max, "{waiting} wait while there is room");
+            let joinable = self.joinable(now).next();
+            let asks = |ask: Ask| self.queue.values().any(|waiter| waiter.ask == ask);
+            match self.queue.first_key_value() {
+                Some((first, waiter)) if waiter.ask != Ask::Connection => {
+                    assert_eq!(joinable, None, "query {first} waits while it may share");
+                }
+                _ if joinable.is_some() && (asks(Ask::Query { leads: true }) || asks(Ask::Query { leads: false })) => {
+                    self.saw("connect stops sharing");
+                }
+                _ => {}
+            }
         }
         if self.ending {
             assert_eq!(idle, 0, "connections idle after end");
@@ -325,9 +449,9 @@ impl Book {
             let pending = self
                 .queue
                 .iter()
-                .chain(self.bound.values().map(|(waiter, since)| (waiter, since)));
-            for (waiter, since) in pending {
-                assert!(since + limit > now, "waiter {waiter} is overdue");
+                .chain(self.bound.values().map(|(id, waiter)| (id, waiter)));
+            for (id, waiter) in pending {
+                assert!(waiter.since + limit > now, "waiter {id} is overdue");
             }
         }
         for (&conn, entry) in self.in_place(Place::Idle) {

@@ -1,9 +1,9 @@
-//! Callers: they acquire, query one after another or several at once, open transactions, give up, and release in every
-//! way that is possible.
+//! Callers: some acquire, query one after another or several at once, open transactions, give up, and release in every
+//! way that is possible; some ask one-shot queries, which the driver releases.
 
 use heys_core::pool::{ConnId, Misuse, Release, WaiterId};
 
-use crate::book::Place;
+use crate::book::{Ask, Place};
 use crate::trace;
 use crate::world::{Event, Input, Micros, World};
 
@@ -14,26 +14,53 @@ pub(crate) struct Caller {
     queries_left: u64,
     /// Queries of this checkout that are not answered.
     outstanding: u64,
+    /// The one-shot query that it asks.
+    one_shot: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Away,
     Waiting(WaiterId),
-    Holding { conn: ConnId, checkout: u64 },
+    /// Its one-shot query is on its way.
+    Asking,
+    Holding {
+        conn: ConnId,
+        checkout: u64,
+    },
     Done,
 }
 
 pub(crate) struct Query {
     pub(crate) plan: Plan,
+    /// Where it is; no connection before a one-shot was delivered.
     pub(crate) conn: ConnId,
     caller: usize,
-    checkout: u64,
+    owner: Owner,
     /// The caller has its answer.
     pub(crate) answered: bool,
     pub(crate) rows: usize,
     pub(crate) completed: usize,
     pub(crate) failed: bool,
+    /// A one-shot whose caller's time was up.
+    pub(crate) timed_out: bool,
+    /// It was in flight behind a query when a cancel for that was sent.
+    pub(crate) exposed: bool,
+    /// SQLSTATE 57014 came.
+    pub(crate) hit: bool,
+    /// What the server knows: in this attempt a cancel that meant another query hit it.
+    pub(crate) hit_astray: bool,
+    /// 1, and 2 when it was asked again.
+    pub(crate) attempt: u32,
+}
+
+/// Who releases the connection of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// Its caller, who holds this checkout.
+    Checkout(u64),
+    /// The driver: it is a one-shot.
+    Driver { leads: bool },
 }
 
 /// What a query asks for.
@@ -53,6 +80,7 @@ impl Caller {
             checkouts_left: checkouts,
             queries_left: 0,
             outstanding: 0,
+            one_shot: None,
         }
     }
 
@@ -66,9 +94,48 @@ impl Caller {
             _ => None,
         }
     }
+
+    pub(crate) fn one_shot(&self) -> Option<usize> {
+        self.one_shot
+    }
 }
 
 impl Query {
+    fn new(plan: Plan, conn: ConnId, caller: usize, owner: Owner) -> Query {
+        Query {
+            plan,
+            conn,
+            caller,
+            owner,
+            answered: false,
+            rows: 0,
+            completed: 0,
+            failed: false,
+            timed_out: false,
+            exposed: false,
+            hit: false,
+            hit_astray: false,
+            attempt: 1,
+        }
+    }
+
+    pub(crate) fn is_one_shot(&self) -> bool {
+        matches!(self.owner, Owner::Driver { .. })
+    }
+
+    fn ask(&self) -> Ask {
+        match self.owner {
+            Owner::Checkout(_) => Ask::Connection,
+            Owner::Driver { leads } => Ask::Query { leads },
+        }
+    }
+
+    /// A cancel that was meant for another query may have hit it, for the first time, and nothing of it has happened.
+    pub(crate) fn may_be_asked_again(&self) -> bool {
+        let astray = self.hit && self.exposed && !self.answered;
+        astray && self.attempt == 1 && self.plan.statements == 1
+    }
+
     /// At its ReadyForQuery a query has all of its answer, or an error.
     pub(crate) fn check_whole(&self, number: usize) {
         let rows = match self.plan.verb {
@@ -97,17 +164,40 @@ impl World {
             State::Holding { .. } if self.callers[number].outstanding > 0 => {}
             State::Holding { conn, .. } if self.callers[number].queries_left == 0 => self.release(number, conn),
             State::Holding { conn, checkout } => self.ask(number, conn, checkout),
-            State::Waiting(_) | State::Done => {}
+            State::Waiting(_) | State::Asking | State::Done => {}
         }
     }
 
     fn acquire(&mut self, number: usize) {
-        let now = self.micros();
         self.callers[number].checkouts_left -= 1;
-        match self.pool.acquire(now) {
+        if self.rng.chance(self.faults.one_shots) {
+            let mut plan = self.plan();
+            if self.rng.chance(60) && !matches!(plan.verb, "rows" | "big") {
+                plan.verb = "echo";
+            }
+            let select = matches!(plan.verb, "echo" | "rows" | "big" | "fail" | "die") && plan.statements == 1;
+            let leads = select && self.rng.chance(80);
+            let query = self.queries.len();
+            trace!(self, "  caller {number} asks q{query}, leads: {leads}: {plan:?}");
+            self.queries.push(Query::new(plan, 0, number, Owner::Driver { leads }));
+            self.callers[number].one_shot = Some(query);
+        }
+        self.wait(number);
+    }
+
+    /// Asks the pool for a connection, or a place on one.
+    fn wait(&mut self, number: usize) {
+        let now = self.micros();
+        let one_shot = self.callers[number].one_shot;
+        let ask = one_shot.map_or(Ask::Connection, |query| self.queries[query].ask());
+        let answer = match self.saboteur.told(ask) {
+            Ask::Connection => self.pool.acquire(now),
+            Ask::Query { leads } => self.pool.acquire_query(self.saboteur.when(now), leads),
+        };
+        match answer {
             Ok(waiter) => {
                 trace!(self, "  > caller {number} acquires as {waiter}");
-                self.book.acquired(self.now, waiter);
+                self.book.acquired(self.now, waiter, ask);
                 self.waiting.insert(waiter, number);
                 self.callers[number].state = State::Waiting(waiter);
                 if self.rng.chance(self.faults.give_up) {
@@ -118,9 +208,22 @@ impl World {
             }
             Err(misuse) => {
                 assert!(misuse == Misuse::Ended && self.pool.is_ending());
+                if let Some(query) = one_shot {
+                    self.answer(query, false);
+                }
                 self.callers[number].state = State::Done;
             }
         }
+    }
+
+    /// A one-shot that another's cancel has hit.
+    pub(crate) fn ask_again(&mut self, query: usize) {
+        self.book.saw("asked again");
+        let entry = &mut self.queries[query];
+        entry.attempt += 1;
+        (entry.rows, entry.completed, entry.failed) = (0, 0, false);
+        (entry.exposed, entry.hit, entry.hit_astray) = (false, false, false);
+        self.wait(self.queries[query].caller);
     }
 
     pub(crate) fn give_up(&mut self, number: usize, waiter: WaiterId) {
@@ -130,8 +233,7 @@ impl World {
         if pending {
             self.book.cancelled(waiter);
             self.book.saw("give up");
-            self.waiting.remove(&waiter);
-            self.go_away(number);
+            self.caller_failed(waiter);
         }
         self.settle();
     }
@@ -139,6 +241,12 @@ impl World {
     /// The pool's answer: a connection.
     pub(crate) fn delivered(&mut self, waiter: WaiterId, conn: ConnId) {
         let number = self.waiting.remove(&waiter).expect("a caller who waits");
+        if let Some(query) = self.callers[number].one_shot {
+            self.callers[number].state = State::Asking;
+            self.queries[query].conn = conn;
+            self.send_off(query);
+            return;
+        }
         self.checkouts += 1;
         let checkout = self.checkouts;
         let caller = &mut self.callers[number];
@@ -156,12 +264,15 @@ impl World {
     /// The pool's answer: none.
     pub(crate) fn caller_failed(&mut self, waiter: WaiterId) {
         let number = self.waiting.remove(&waiter).expect("a caller who waits");
-        self.go_away(number);
+        match self.callers[number].one_shot {
+            Some(query) => self.answer(query, false),
+            None => self.go_away(number),
+        }
     }
 
     fn go_away(&mut self, number: usize) {
         self.callers[number].state = State::Away;
-        let pause = self.rng.range(0, 20_000);
+        let pause = self.rng.range(0, self.faults.pause);
         self.after(pause, Event::Caller(number));
     }
 
@@ -175,21 +286,19 @@ impl World {
             let query = self.queries.len();
             let plan = self.plan();
             trace!(self, "  caller {number} asks q{query} on {conn}: {plan:?}");
-            self.queries.push(Query {
-                plan,
-                conn,
-                caller: number,
-                checkout,
-                answered: false,
-                rows: 0,
-                completed: 0,
-                failed: false,
-            });
-            if let Some(timeout) = self.faults.query_timeout {
-                self.after(timeout, Event::QueryTimeout(query));
-            }
-            self.submit(conn, query);
+            let owner = Owner::Checkout(checkout);
+            self.queries.push(Query::new(plan, conn, number, owner));
+            self.send_off(query);
         }
+    }
+
+    fn send_off(&mut self, query: usize) {
+        let Query { conn, attempt, .. } = self.queries[query];
+        let patient = self.queries[query].is_one_shot() && self.rng.chance(50);
+        if let Some(timeout) = self.faults.query_timeout.filter(|_| !patient) {
+            self.after(timeout, Event::QueryTimeout(query, attempt));
+        }
+        self.submit(conn, query);
     }
 
     fn plan(&mut self) -> Plan {
@@ -225,10 +334,25 @@ impl World {
             return;
         }
         entry.answered = true;
+        if whole && entry.hit_astray && entry.attempt > 1 {
+            self.book.saw("hit twice");
+        }
         trace!(self, "  q{query} is answered, whole: {whole}");
         self.book.saw(if whole { "answer" } else { "query failed" });
         let entry = &self.queries[query];
-        let (number, checkout) = (entry.caller, entry.checkout);
+        let number = entry.caller;
+        let checkout = match entry.owner {
+            Owner::Checkout(checkout) => checkout,
+            Owner::Driver { .. } => {
+                let spared = whole && entry.hit_astray && entry.attempt == 1 && entry.plan.statements == 1;
+                assert!(
+                    !spared,
+                    "query {query} failed by another's cancel and was not asked again"
+                );
+                assert_eq!(self.callers[number].one_shot.take(), Some(query));
+                return self.go_away(number);
+            }
+        };
         let caller = &mut self.callers[number];
         if matches!(caller.state, State::Holding { checkout: current, .. } if current == checkout) {
             caller.outstanding -= 1;
@@ -247,6 +371,11 @@ impl World {
             how = Release::Destroy;
         }
         self.go_away(number);
+        self.give_back(conn, how);
+    }
+
+    /// Tells the pool of a release, sometimes once too often.
+    pub(crate) fn give_back(&mut self, conn: ConnId, how: Release) {
         self.tell(Input::Release(conn, how));
         if self.rng.chance(20) && self.book.place(conn) != Some(Place::Held) {
             let now = self.micros();

@@ -1,14 +1,20 @@
 //! The model driver: what the uv and tokio drivers do with the two machines, in little.
 //!
 //! Its rules are those that every driver must keep: a connection is given back clean only when nothing is in flight on
-//! it, no transaction is open and no cancel is under way; a cancel is sent only for a query that is alone in flight; a
-//! cancelled connection is used again only after its ReadyForQuery and the clean end of the cancel connection.
+//! it, no transaction is open and no cancel is under way; a cancel is sent only for the query at the head, alone in
+//! flight or with one-shots behind it; while it is under way nothing new is sent, and the connection is used again only
+//! after the ReadyForQuery of its query and the clean end of the cancel connection.
+//!
+//! A one-shot is released at its ReadyForQuery or with the loss of its connection, also when its caller's time was up
+//! before. Timed out behind others, it is cancelled when it becomes the head. One that a cancel for another has hit is
+//! asked again, once.
 
 use std::collections::VecDeque;
 
 use heys_core::pool::{Action, ConnId, Release};
 use heys_core::proto::{Event as Message, Extended, Param, RowSink, SinkState, Startup, TransactionStatus, Wire};
 
+use crate::caller::Query;
 use crate::sabotage::Sabotage;
 use crate::trace;
 use crate::world::{Event, Input, World};
@@ -24,8 +30,8 @@ pub(crate) struct Link {
     backlog: VecDeque<usize>,
     /// The cancel connection that has not ended.
     cancel: Option<usize>,
-    /// A cancel was sent, and its query and its connection have not both ended.
-    cancelling: bool,
+    /// The query for which a cancel was sent, until it and the cancel connection have both ended.
+    cancelling: Option<usize>,
     resetting: bool,
     prepared: bool,
 }
@@ -49,6 +55,8 @@ pub(crate) struct Cancel {
     pub(crate) key: i32,
     /// Which query it means.
     pub(crate) query: usize,
+    /// One-shots that were in flight behind it, which it may hit too.
+    pub(crate) behind: Vec<usize>,
     conn: ConnId,
 }
 
@@ -74,7 +82,7 @@ impl Link {
     fn is_clean(&self) -> bool {
         self.flight.is_empty()
             && self.backlog.is_empty()
-            && !self.cancelling
+            && self.cancelling.is_none()
             && self.wire.in_flight() == 0
             && self.wire.transaction_status() == TransactionStatus::Idle
     }
@@ -96,7 +104,15 @@ impl World {
             Action::Deliver { waiter, conn, .. } => {
                 let link = &self.links[&conn];
                 assert_eq!(link.phase, Phase::Open, "connection {conn} was handed over");
-                assert!(link.is_clean(), "connection {conn} was handed over busy or dirty");
+                match self.book.in_flight(conn) {
+                    1 => assert!(link.is_clean(), "connection {conn} was handed over busy or dirty"),
+                    shared => {
+                        let others = link.flight.len() + link.backlog.len();
+                        assert_eq!(others + 1, shared, "queries on connection {conn}");
+                        let status = link.wire.transaction_status();
+                        assert_eq!(status, TransactionStatus::Idle, "connection {conn} was shared");
+                    }
+                }
                 self.delivered(waiter, conn);
             }
             Action::Fail { waiter, .. } => self.caller_failed(waiter),
@@ -135,7 +151,7 @@ impl World {
             flight: VecDeque::new(),
             backlog: VecDeque::new(),
             cancel: None,
-            cancelling: false,
+            cancelling: None,
             resetting: false,
             prepared: false,
         };
@@ -187,10 +203,11 @@ impl World {
 
     /// Sends a query, or keeps it back while a cancel is under way.
     pub(crate) fn submit(&mut self, conn: ConnId, query: usize) {
+        let hasty = self.saboteur.is(Sabotage::SendDuringCancel);
         let link = self.link(conn);
         if link.phase != Phase::Open {
             self.answer(query, false);
-        } else if link.cancelling {
+        } else if link.cancelling.is_some() && !hasty {
             link.backlog.push_back(query);
         } else {
             self.send(conn, query);
@@ -333,6 +350,7 @@ impl World {
                         "an error reached query {query}"
                     );
                     self.queries[query].failed = true;
+                    self.queries[query].hit |= error.code() == "57014";
                 }
             }
             Message::CommandComplete(tag) => {
@@ -360,41 +378,107 @@ impl World {
         if early {
             link.cancel = None;
         }
+        let mut again = None;
         if let Some(query) = over {
             self.queries[query].check_whole(query);
-            self.answer(query, true);
+            let forgets = self.saboteur.is(Sabotage::NeverAskAgain);
+            if self.queries[query].may_be_asked_again() && !forgets {
+                again = Some(query);
+            } else {
+                self.answer(query, true);
+            }
         }
         self.advance_cancel(conn);
+        if over.is_some_and(|query| self.queries[query].is_one_shot()) {
+            self.release_one_shot(conn);
+        }
         self.advance_reset(conn);
+        if let Some(query) = again {
+            self.ask_again(query);
+        }
     }
 
     // ---- cancelling
 
-    /// The caller is told at once; the server is asked to stop, where only this query can be hit.
-    pub(crate) fn query_timeout(&mut self, query: usize) {
-        let conn = self.queries[query].conn;
-        if self.queries[query].answered {
+    /// The caller is told at once; the server is asked to stop, where no query of another checkout can be hit but
+    /// one-shots.
+    pub(crate) fn query_timeout(&mut self, query: usize, attempt: u32) {
+        let Query {
+            conn,
+            answered,
+            attempt: current,
+            ..
+        } = self.queries[query];
+        if answered || attempt != current {
             return;
         }
         self.book.saw("query timeout");
-        let link = self.link(conn);
-        let alone = link.flight.front() == Some(&Some(query)) && link.flight.len() == 1;
+        let one_shot = self.queries[query].is_one_shot();
         let reckless = self.saboteur.is(Sabotage::CancelPipelined);
-        let next = self.cancels.len();
+        let blind = self.saboteur.is(Sabotage::CancelFollower);
         let link = self.link(conn);
+        let is_head = link.flight.front() == Some(&Some(query));
+        let alone = is_head && link.flight.len() == 1;
         if let Some(at) = link.backlog.iter().position(|&other| other == query) {
             link.backlog.remove(at);
             self.answer(query, false);
-        } else if let (true, Some((pid, key))) = ((alone || reckless) && link.cancel.is_none(), link.wire.backend_key())
-        {
-            link.cancel = Some(next);
-            link.cancelling = true;
-            self.cancels.push(Cancel { pid, key, query, conn });
+            if one_shot {
+                self.release_one_shot(conn);
+            }
+        } else if one_shot {
+            self.queries[query].timed_out = true;
             self.answer(query, false);
-            self.send_cancel();
+            if blind && self.link(conn).cancelling.is_none() {
+                self.cancel(conn, query);
+            }
+            self.cancel_head(conn);
+            if self.saboteur.is(Sabotage::ReleaseAtTimeout) {
+                self.give_back(conn, Release::Reuse);
+            }
+        } else if (alone || reckless) && link.cancel.is_none() {
+            self.cancel(conn, query);
+            self.answer(query, false);
         } else {
             self.fail_link(conn);
         }
+    }
+
+    /// Cancels the query at the head if it is a one-shot whose time was up, and no other cancel is under way.
+    fn cancel_head(&mut self, conn: ConnId) {
+        let link = self.link(conn);
+        if link.phase == Phase::Open
+            && link.cancelling.is_none()
+            && let Some(&Some(head)) = link.flight.front()
+            && self.queries[head].timed_out
+        {
+            self.cancel(conn, head);
+        }
+    }
+
+    fn cancel(&mut self, conn: ConnId, query: usize) {
+        let next = self.cancels.len();
+        let link = self.links.get_mut(&conn).expect("a link");
+        let (pid, key) = link.wire.backend_key().expect("a key");
+        link.cancel = Some(next);
+        link.cancelling = Some(query);
+        let others = link.flight.iter().flatten().copied();
+        let others = others.skip_while(|&other| other != query).skip(1);
+        let behind: Vec<_> = others.filter(|&other| self.queries[other].is_one_shot()).collect();
+        for &other in &behind {
+            self.queries[other].exposed = true;
+        }
+        if !behind.is_empty() {
+            self.book.saw("cancel at a head with followers");
+        }
+        trace!(self, "  cancel {next} for q{query}, behind it {behind:?}");
+        self.cancels.push(Cancel {
+            pid,
+            key,
+            query,
+            behind,
+            conn,
+        });
+        self.send_cancel();
     }
 
     /// How the newest cancel fares.
@@ -447,8 +531,13 @@ impl World {
 
     fn advance_cancel(&mut self, conn: ConnId) {
         let link = self.link(conn);
-        if link.cancelling && link.cancel.is_none() && link.flight.is_empty() {
-            link.cancelling = false;
+        let over = |query| link.cancel.is_none() && !link.flight.contains(&Some(query));
+        if link.cancelling.is_some_and(over) {
+            link.cancelling = None;
+        }
+        self.cancel_head(conn);
+        let link = self.link(conn);
+        if link.cancelling.is_none() {
             for query in std::mem::take(&mut link.backlog) {
                 self.send(conn, query);
             }
@@ -473,11 +562,30 @@ impl World {
         how
     }
 
+    /// How the driver gives a connection back for a one-shot that is over.
+    fn release_one_shot(&mut self, conn: ConnId) {
+        let careless = self.saboteur.is(Sabotage::ReuseDirty);
+        // While others are in flight it need not say that a cancel is under way: it keeps back what is new.
+        let tells = self.rng.chance(50);
+        let destroys = self.rng.chance(2);
+        let link = self.link(conn);
+        let last = link.flight.is_empty() && link.backlog.is_empty();
+        let dirty = link.wire.transaction_status() != TransactionStatus::Idle;
+        let how = if destroys {
+            Release::Destroy
+        } else if (dirty || link.cancelling.is_some() && (last || tells)) && !careless {
+            Release::Dirty
+        } else {
+            Release::Reuse
+        };
+        self.give_back(conn, how);
+    }
+
     fn advance_reset(&mut self, conn: ConnId) {
         let Some(link) = self.links.get_mut(&conn) else {
             return;
         };
-        if !link.resetting || link.phase != Phase::Open || !link.flight.is_empty() || link.cancelling {
+        if !link.resetting || link.phase != Phase::Open || !link.flight.is_empty() || link.cancelling.is_some() {
             return;
         }
         if link.wire.transaction_status() == TransactionStatus::Idle {
@@ -518,24 +626,33 @@ impl World {
         link.resetting = false;
         let sock = link.sock;
         self.hang_up(sock);
-        self.fail_queries(conn);
+        let one_shots = self.fail_queries(conn);
         self.book.saw("lost");
-        self.tell(Input::Lost(conn));
+        if one_shots < 2 || !self.saboteur.is(Sabotage::ForgetLost) {
+            self.tell(Input::Lost(conn));
+        }
+        for _ in 0..one_shots {
+            self.release_one_shot(conn);
+        }
     }
 
-    fn fail_queries(&mut self, conn: ConnId) {
+    /// How many of them were one-shots, which are to be released.
+    fn fail_queries(&mut self, conn: ConnId) -> usize {
         let link = self.link(conn);
         let flight = std::mem::take(&mut link.flight);
         let backlog = std::mem::take(&mut link.backlog);
+        let mut one_shots = 0;
         for query in flight.into_iter().flatten().chain(backlog) {
             self.answer(query, false);
+            one_shots += usize::from(self.queries[query].is_one_shot());
         }
+        one_shots
     }
 
     /// The pool says Close.
     fn close(&mut self, conn: ConnId) {
         let link = self.link(conn);
-        let polite = link.phase == Phase::Open && link.flight.is_empty() && !link.cancelling;
+        let polite = link.phase == Phase::Open && link.flight.is_empty() && link.cancelling.is_none();
         let was = std::mem::replace(&mut link.phase, Phase::Closing);
         if polite {
             link.wire.terminate();
@@ -543,7 +660,7 @@ impl World {
             self.after(5_000, Event::Destroy(conn));
             return;
         }
-        self.fail_queries(conn);
+        assert_eq!(self.fail_queries(conn), 0, "connection {conn} closes under one-shots");
         let sock = self.link(conn).sock;
         if self.socks[sock].open {
             self.hang_up(sock);

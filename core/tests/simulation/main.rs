@@ -2,8 +2,9 @@
 //! virtual clock: slow, refused, cut at any byte, cancelled, timed out, released twice, released dirty, ended.
 //!
 //! After every step: the limit holds, each waiter is answered exactly once and in turn, every connection is in exactly
-//! one place, no connection is handed over busy or dirty, no result reaches another query, no cancel hits another
-//! statement. At the end all is answered and closed.
+//! one place, none is handed over busy or dirty but to a query that may share it, and no query waits that might; no
+//! result reaches another query; no cancel hits another statement than the one it means, or a one-shot that was in
+//! flight behind that, which is then asked again. At the end all is answered and closed.
 //!
 //! `cargo test` runs 10,000 schedules; `HEYS_SCHEDULES=1000000 cargo test -p heys-core --test simulation -- schedules`
 //! any number, from seed `HEYS_FIRST` (0) on. A failure prints the command that replays it with all its events.
@@ -77,14 +78,19 @@ fn schedules_keep_all_invariants() {
     if end - first >= 1_000 {
         let wanted = [
             "answer",
+            "asked again",
+            "cancel at a head with followers",
             "cancel hit",
+            "cancel hit a follower",
             "close",
             "connect",
             "connect error",
+            "connect stops sharing",
             "cut",
             "deliver",
             "early release",
             "expired",
+            "follower",
             "give up",
             "idle",
             "lost",

@@ -1,6 +1,10 @@
 //! Deliberate faults in the machine's actions or in the driver, to prove that the simulation would see them.
 
-use heys_core::pool::{Action, ConnId, Pool};
+use std::time::Duration;
+
+use heys_core::pool::{Action, Pool, PoolOptions, Release};
+
+use crate::book::{Ask, Book, Place};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sabotage {
@@ -22,13 +26,37 @@ pub(crate) enum Sabotage {
     ForgetClose,
     /// A dirty connection is not cleaned.
     ForgetReset,
+    /// One query more than allowed goes to a connection.
+    OneTooMany,
+    /// Queries go behind one that does not lead.
+    FollowAny,
+    /// Queries go behind one that has run for too long.
+    FollowOld,
+    /// Queries go to a connection that is somebody's own.
+    ShareOwn,
+    /// A connect() goes to a connection where queries are in flight, and nobody waits for it.
+    ConnectJoins,
+    /// Of two connections the one with more in flight is shared.
+    FollowMost,
+    /// That a connection is dirty or of no more use is forgotten when others are in flight.
+    ForgetHow,
     // In the driver.
     /// A connection inside a transaction, or with a running query, goes back as if it were clean.
     ReuseDirty,
     /// A cancelled connection is used again after ReadyForQuery, before the cancel connection has ended.
     ReuseBeforeCancelEnds,
-    /// A query with others behind it is cancelled.
+    /// A query with others of its checkout behind it is cancelled.
     CancelPipelined,
+    /// A one-shot is cancelled that is not at the head.
+    CancelFollower,
+    /// A query is sent to a connection for which a cancel is under way.
+    SendDuringCancel,
+    /// A one-shot that was hit by the cancel of another fails.
+    NeverAskAgain,
+    /// The connection of a one-shot is released when its caller's time is up.
+    ReleaseAtTimeout,
+    /// The loss of a connection that several share is not told.
+    ForgetLost,
     /// The end of a closed connection is not told.
     ForgetClosed,
     /// Answers are given to the queries in another order than they were sent.
@@ -36,7 +64,7 @@ pub(crate) enum Sabotage {
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Sabotage; 13] = [
+    pub(crate) const ALL: [Sabotage; 25] = [
         Sabotage::ForgetFail,
         Sabotage::ForgetDeliver,
         Sabotage::RepeatDeliver,
@@ -45,9 +73,21 @@ impl Sabotage {
         Sabotage::ConnectTwice,
         Sabotage::ForgetClose,
         Sabotage::ForgetReset,
+        Sabotage::OneTooMany,
+        Sabotage::FollowAny,
+        Sabotage::FollowOld,
+        Sabotage::ShareOwn,
+        Sabotage::ConnectJoins,
+        Sabotage::FollowMost,
+        Sabotage::ForgetHow,
         Sabotage::ReuseDirty,
         Sabotage::ReuseBeforeCancelEnds,
         Sabotage::CancelPipelined,
+        Sabotage::CancelFollower,
+        Sabotage::SendDuringCancel,
+        Sabotage::NeverAskAgain,
+        Sabotage::ReleaseAtTimeout,
+        Sabotage::ForgetLost,
         Sabotage::ForgetClosed,
         Sabotage::MixAnswers,
     ];
@@ -91,7 +131,54 @@ impl Saboteur {
         self.strikes(Sabotage::ForgetClosed)
     }
 
-    pub(crate) fn next_action(&mut self, pool: &mut Pool, busy: impl Fn() -> Option<ConnId>) -> Option<Action> {
+    /// The limits of the schedule: without those that would see a wrong time before the one that should.
+    pub(crate) fn reduce(&self, options: PoolOptions) -> PoolOptions {
+        match self.sabotage {
+            Sabotage::FollowOld => PoolOptions {
+                idle_timeout: None,
+                acquire_timeout: None,
+                max_lifetime: None,
+                ..options
+            },
+            _ => options,
+        }
+    }
+
+    /// The limits that the machine is given.
+    pub(crate) fn limits(&self, options: &PoolOptions) -> PoolOptions {
+        let one_too_many = u32::from(self.is(Sabotage::OneTooMany));
+        PoolOptions {
+            max_in_flight: options.max_in_flight + one_too_many,
+            ..options.clone()
+        }
+    }
+
+    /// What the machine hears when somebody asks.
+    pub(crate) fn told(&self, ask: Ask) -> Ask {
+        match (self.sabotage, ask) {
+            (Sabotage::FollowAny, Ask::Query { .. }) | (Sabotage::ShareOwn, _) => Ask::Query { leads: true },
+            (Sabotage::ConnectJoins, Ask::Connection) => Ask::Query { leads: false },
+            _ => ask,
+        }
+    }
+
+    /// The time that the machine hears when a query is asked.
+    pub(crate) fn when(&self, now: Duration) -> Duration {
+        match self.sabotage {
+            Sabotage::FollowOld => now.saturating_sub(Duration::from_millis(20)),
+            _ => now,
+        }
+    }
+
+    /// What the machine hears at a release, `others` being in flight.
+    pub(crate) fn heard(&self, how: Release, others: bool) -> Release {
+        match self.sabotage {
+            Sabotage::ForgetHow if others => Release::Reuse,
+            _ => how,
+        }
+    }
+
+    pub(crate) fn next_action(&mut self, pool: &mut Pool, book: &Book, now: u64) -> Option<Action> {
         if let Some(repeat) = self.repeat.take() {
             return Some(repeat);
         }
@@ -105,13 +192,21 @@ impl Saboteur {
             _ => false,
         };
         if forgets {
-            return self.next_action(pool, busy);
+            return self.next_action(pool, book, now);
         }
         match action {
-            Action::Deliver { waiter, fresh, .. } => {
+            Action::Deliver { waiter, conn, fresh } => {
+                let in_flight = book.in_flight(conn);
+                if in_flight > 0
+                    && self.is(Sabotage::FollowMost)
+                    && let Some((conn, _)) = book.joinable(now).find(|&(_, more)| more > in_flight)
+                {
+                    return Some(Action::Deliver { waiter, conn, fresh });
+                }
+                let busy = book.in_place(Place::Held).map(|(&conn, _)| conn).next();
                 if self.strikes(Sabotage::RepeatDeliver) {
                     self.repeat = Some(action);
-                } else if let Some(conn) = busy()
+                } else if let Some(conn) = busy
                     && self.strikes(Sabotage::DeliverBusy)
                 {
                     return Some(Action::Deliver { waiter, conn, fresh });

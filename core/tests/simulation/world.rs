@@ -38,7 +38,8 @@ pub(crate) enum Event {
     Destroy(ConnId),
     Closed(ConnId),
     CancelDone(usize, bool),
-    QueryTimeout(usize),
+    /// Of an attempt.
+    QueryTimeout(usize, u32),
     Caller(usize),
     GiveUp(usize, WaiterId),
     EarlyRelease(usize, u64),
@@ -111,6 +112,10 @@ pub(crate) struct Faults {
     pub(crate) early_release: u64,
     pub(crate) give_up: u64,
     pub(crate) query_timeout: Option<Micros>,
+    /// Checkouts that are one-shot queries.
+    pub(crate) one_shots: u64,
+    /// Of a caller between checkouts, at most.
+    pub(crate) pause: Micros,
     pub(crate) late_ticks: bool,
     /// Of a packet, at most.
     pub(crate) delay: Micros,
@@ -158,17 +163,23 @@ impl World {
         let mut rng = Rng::new(seed);
         let millis = |value: Option<u64>| value.map(Duration::from_millis);
         let max = rng.range(1, 4) as usize;
+        // Many one-shots on few connections, some of which are cancelled.
+        let crowd = rng.chance(20);
         let options = PoolOptions {
             max,
             min: rng.range(0, max as u64) as usize,
             idle_timeout: millis(rng.maybe(3, 50)),
             acquire_timeout: millis(rng.maybe(2, 60)),
             max_lifetime: millis(rng.maybe(20, 200)),
-            max_uses: rng.maybe(1, 5).map(|uses| uses as u32),
+            max_uses: rng.maybe(1, 5).filter(|_| !crowd).map(|uses| uses as u32),
             end_fails_waiters: rng.chance(80),
             reset_timeout: Duration::from_millis(rng.range(5, 30)),
             needs_permit: false,
-            max_in_flight: 1,
+            max_in_flight: if rng.chance(40) && !crowd {
+                1
+            } else {
+                rng.range(2, 8) as u32
+            },
         };
         let mut faults = Faults {
             delay: rng.range(20, 400),
@@ -185,19 +196,28 @@ impl World {
                 early_release: percent(10),
                 give_up: percent(20),
                 query_timeout: None,
+                one_shots: 0,
+                pause: 0,
                 late_ticks: false,
                 delay: percent(3000) + 20,
             };
             faults.query_timeout = rng.maybe(500, 8000);
             faults.late_ticks = rng.chance(30);
         }
+        faults.one_shots = [0, 20, 50, 80, 100][rng.range(if crowd { 3 } else { 0 }, 4) as usize];
+        faults.pause = if crowd { 1_000 } else { 20_000 };
+        if crowd {
+            faults.query_timeout = Some(rng.range(500, 8_000));
+        }
+        let saboteur = Saboteur::new(sabotage, rng.range(0, 3));
+        let options = saboteur.reduce(options);
         let mut world = World {
             now: 0,
             heap: BinaryHeap::new(),
             scheduled: 0,
             tick_at: None,
             suspended_until: 0,
-            pool: Pool::new(options.clone()),
+            pool: Pool::new(saboteur.limits(&options)),
             book: Book::new(&options),
             soon: VecDeque::new(),
             links: BTreeMap::new(),
@@ -207,7 +227,7 @@ impl World {
             waiting: BTreeMap::new(),
             queries: Vec::new(),
             checkouts: 0,
-            saboteur: Saboteur::new(sabotage, rng.range(0, 3)),
+            saboteur,
             draining: false,
             tracing,
             options,
@@ -215,12 +235,12 @@ impl World {
             rng,
         };
         trace!(world, "{:?} {:?}", world.options, world.faults);
-        world.populate();
+        world.populate(if crowd { 30 } else { 10 });
         world
     }
 
-    fn populate(&mut self) {
-        for caller in 0..self.rng.range(1, 10) as usize {
+    fn populate(&mut self, most: u64) {
+        for caller in 0..self.rng.range(1, most) as usize {
             let checkouts = self.rng.range(1, 4);
             self.callers.push(Caller::new(checkouts));
             let start = self.rng.range(0, 30_000);
@@ -266,15 +286,18 @@ impl World {
         self.book.check_over();
         assert!(self.links.is_empty(), "connections {:?} are left", self.links.keys());
         assert!(self.socks.iter().all(|sock| !sock.open), "a socket is left open");
-        for (number, query) in self.queries.iter().enumerate() {
-            assert!(query.answered, "query {number} was never answered");
-        }
+        let mut waiting = Vec::new();
         for (number, caller) in self.callers.iter().enumerate() {
-            let over = caller.is_done()
-                || caller
-                    .waiter()
-                    .is_some_and(|waiter| self.book.is_pending_for_ever(waiter));
-            assert!(over, "caller {number} is left in {caller:?}");
+            let waits = caller.waiter();
+            if waits.is_some_and(|waiter| self.book.is_pending_for_ever(waiter)) {
+                waiting.extend(caller.one_shot());
+            } else {
+                assert!(caller.is_done(), "caller {number} is left in {caller:?}");
+            }
+        }
+        for (number, query) in self.queries.iter().enumerate() {
+            let over = query.answered || waiting.contains(&number);
+            assert!(over, "query {number} was never answered");
         }
     }
 
@@ -365,7 +388,7 @@ impl World {
             Event::Destroy(conn) => self.destroy(conn),
             Event::Closed(conn) => self.tell(Input::Closed(conn)),
             Event::CancelDone(cancel, ok) => self.cancel_done(cancel, ok),
-            Event::QueryTimeout(query) => self.query_timeout(query),
+            Event::QueryTimeout(query, attempt) => self.query_timeout(query, attempt),
             Event::Caller(caller) => self.caller_step(caller),
             Event::GiveUp(caller, waiter) => self.give_up(caller, waiter),
             Event::EarlyRelease(caller, checkout) => self.early_release(caller, checkout),
@@ -418,13 +441,9 @@ impl World {
                 pool.probed(now, conn, false);
             }
             Input::Release(conn, how) => {
-                let from = match how {
-                    Release::Reuse => From::Release,
-                    Release::Dirty => From::Dirty,
-                    Release::Destroy => From::Bad,
-                };
-                assert!(book.free(conn, Place::Held, from));
-                assert_eq!(pool.release(now, conn, how), Ok(()));
+                book.released(self.now, conn, how);
+                let others = book.place(conn) == Some(Place::Held);
+                assert_eq!(pool.release(now, conn, self.saboteur.heard(how, others)), Ok(()));
             }
             Input::ResetDone(conn, clean) => {
                 book.free(conn, Place::Resetting, if clean { From::Release } else { From::Bad });
@@ -433,6 +452,7 @@ impl World {
             Input::Lost(conn) => {
                 match book.place(conn) {
                     Some(Place::Probing) => book.unhealthy(conn),
+                    Some(Place::Held) => book.lost(conn),
                     Some(place @ (Place::Idle | Place::Resetting)) => {
                         book.free(conn, place, From::Bad);
                     }
@@ -468,15 +488,13 @@ impl World {
             self.act(action);
         }
         self.draining = false;
-        self.book.check(self.pool.counts());
+        self.book.check(self.now, self.pool.counts());
         let open = self.socks.iter().rev().take(64).filter(|sock| sock.open).count();
         assert!(open <= self.options.max, "the limit: {open} sockets are open");
     }
 
     fn next_action(&mut self) -> Option<Action> {
-        let book = &self.book;
-        let busy = || book.in_place(Place::Held).map(|(&conn, _)| conn).next();
-        self.saboteur.next_action(&mut self.pool, busy)
+        self.saboteur.next_action(&mut self.pool, &self.book, self.now)
     }
 
     // ---- the network
@@ -645,11 +663,14 @@ impl World {
         let intended = cancel.query;
         let mut out = Vec::new();
         if let Some(hit) = self.socks[sock].backend.cancel(&mut out) {
-            assert_eq!(
-                hit as usize, intended,
-                "the cancel for query {intended} hit query {hit}"
-            );
-            self.book.saw("cancel hit");
+            let hit = hit as usize;
+            if cancel.behind.contains(&hit) {
+                self.queries[hit].hit_astray = true;
+                self.book.saw("cancel hit a follower");
+            } else {
+                assert_eq!(hit, intended, "the cancel for query {intended} hit query {hit}");
+                self.book.saw("cancel hit");
+            }
         }
         self.send_down(sock, &out);
         self.serve(sock);
