@@ -322,6 +322,7 @@ class Client extends EventEmitter {
   _failAll(error) {
     const tasks = this._active === null ? [] : [this._active]
     tasks.push(...this._sent, ...this._queue)
+    if (this._pool !== null && tasks.some((task) => task.shares)) this._pool._connectionLost(this)
     this._active = null
     this._sent = []
     this._queue = []

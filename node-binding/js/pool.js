@@ -555,6 +555,11 @@ class Pool extends EventEmitter {
 
   // --- clients that fail ------------------------------------------------------------------------------------------
 
+  /** Before the queries that share it are rejected: no other may be sent there meanwhile. */
+  _connectionLost(client) {
+    this._act(this._native.poolLost(this._id, client._conn))
+  }
+
   /** Whether the error of our own client was dealt with here. */
   _tookError(client, error) {
     if (client._gone || client._closing) return true
