@@ -14,6 +14,19 @@ export interface CustomTypesConfig {
   getTypeParser: typeof pgTypes.getTypeParser
 }
 
+/** What is done for speed alone; no result differs (docs/performance.md). */
+interface Speed {
+  /**
+   * A text seen a few times on a connection is prepared by itself. `true` (the default): where the connection is the
+   * server's own; `'always'`: behind a pooler, too, which must then keep the names of its clients apart.
+   */
+  prepareStatements?: boolean | 'always' | undefined
+  /** The same inside BEGIN … COMMIT, where a table that was changed meanwhile aborts the transaction. */
+  prepareInTransactions?: boolean | undefined
+  /** One-shot queries (`pool.query`) in flight on one connection when all are busy: at most 8, the default; 1 or false: none share. */
+  pipelineQueries?: number | boolean | undefined
+}
+
 /** The differences from pg, each with its own switch (docs/differences-from-pg.md). */
 interface Differences {
   /** Turns off every difference that follows; each can be set alone. */
@@ -34,7 +47,7 @@ interface Differences {
   intactBinary?: boolean | undefined
 }
 
-export interface ClientConfig extends Differences {
+export interface ClientConfig extends Differences, Speed {
   user?: string | undefined
   database?: string | undefined
   /** A function is asked once for each connection. */

@@ -1,8 +1,8 @@
 // npm test: sets up, builds, checks and tests everything, and closes with `N passed, N failed, N skipped`.
 //
-// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs; and ecosystem, runtimes, broken and
-// big, which
-// take minutes and disk space and run only when they are named or `all` is. A section that fails does not keep the others from running.
+// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs; and speed, ecosystem, runtimes, broken
+// and big, which take minutes and disk space and run only when they are named or `all` is. A section that fails does not
+// keep the others from running.
 
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -120,6 +120,15 @@ const SECTIONS = {
     // What heys-db alone promises is in js-tests/heys; fails-on-pg.test.js there sees that it fails on pg.
     await nodeTests('js-tests on pg', shared, { HEYS_PROVIDER: 'pg' })
   },
+  async speed() {
+    const shared = testFiles('js-tests').filter((file) => !file.startsWith(path.join('js-tests', 'heys')))
+    for (const [words, HEYS_SPEED] of [
+      ['on', 'all'],
+      ['off', 'none'],
+    ]) {
+      await nodeTests(`js-tests with every feature of speed ${words}`, shared, { HEYS_PROVIDER: 'heys', HEYS_SPEED })
+    }
+  },
   async functions() {
     for (const provider of ['heys', 'pg']) {
       await nodeTests(`example functions on ${provider}`, testFiles('examples/functions'), { HEYS_PROVIDER: provider })
@@ -173,7 +182,7 @@ const SECTIONS = {
 }
 
 /** Not part of a plain `npm test`. */
-const LONG = ['ecosystem', 'runtimes', 'broken', 'big']
+const LONG = ['speed', 'ecosystem', 'runtimes', 'broken', 'big']
 const words = process.argv.slice(2)
 const everything = Object.keys(SECTIONS)
 const wanted = words.includes('all') ? everything : words
