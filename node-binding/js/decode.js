@@ -1,7 +1,7 @@
 'use strict'
 
 const types = require('./types')
-const { AS_TEXT, AS_INT, AS_BOOL, AS_PARSER, CONVERT } = types
+const { AS_TEXT, AS_INT, AS_BOOL, AS_PARSER, CONVERT, READ } = types
 
 /**
  * Packed batches → rows. A decoder belongs to a shape (the columns of a RowDescription), a row mode and the parsers in
@@ -147,7 +147,12 @@ function kindIn(decoder, i, hold) {
   return hold || kind === KIND_BYTES ? kind : 0
 }
 
-/** What a cell of text (or bytes) becomes. */
+/** Reads a cell of text where it lies in the batch's string, if its column's type can be read so. */
+function reader(decoder, i) {
+  return decoder.shape.kinds[i] === KIND_BYTES ? undefined : READ[decoder.conversions[i]]
+}
+
+/** What a cell of text (or bytes) becomes, once it is a string of its own. */
 function converter(decoder, i) {
   const conversion = decoder.conversions[i]
   if (decoder.shape.kinds[i] === KIND_BYTES) {
@@ -162,7 +167,11 @@ function interpret(decoder, words, at, rows, hold, text, out) {
   const { shape, asArray, conversions, parsers } = decoder
   const { count, names, sources } = shape
   const convert = []
-  for (let i = 0; i < count; i++) convert.push(converter(decoder, i))
+  const read = []
+  for (let i = 0; i < count; i++) {
+    convert.push(converter(decoder, i))
+    read.push(reader(decoder, i))
+  }
   let offset = 0
   for (let row = 0; row < rows; row++) {
     const cells = new Array(count)
@@ -178,7 +187,10 @@ function interpret(decoder, words, at, rows, hold, text, out) {
         else if (conversions[i] === AS_BOOL) cells[i] = cell === 1
         else cells[i] = conversions[i] === AS_TEXT ? (cell === 1 ? 't' : 'f') : parsers[i](cell === 1 ? 't' : 'f')
       } else if (cell < 0) cells[i] = null
-      else {
+      else if (read[i] !== undefined) {
+        cells[i] = read[i](text, offset, cell)
+        offset += cell
+      } else {
         const s = text.slice(offset, (offset += cell))
         cells[i] = convert[i] === null ? s : convert[i](s)
       }
@@ -214,6 +226,7 @@ function columnCode(decoder, i, hold) {
     const value = conversion === AS_BOOL ? 'n === 1' : conversion === AS_TEXT ? letter : `P[${i}](${letter})`
     return `${read}if (n >= 0) c${i} = ${value};`
   }
+  if (reader(decoder, i) !== undefined) return `${read}if (n >= 0) { c${i} = R[${i}](t, p, n); p += n; }`
   const slice = 't.slice(p, p += n)'
   const value = converter(decoder, i) === null ? slice : `F[${i}](${slice})`
   return `${read}if (n >= 0) c${i} = ${value};`
@@ -244,7 +257,8 @@ function generate(decoder, hold) {
     columns.join(' ') +
     ` out.push(${rowCode(decoder)}) } }`
   const functions = decoder.shape.fields.map((_, i) => converter(decoder, i))
-  return new Function('F', 'P', body)(functions, decoder.parsers)
+  const readers = decoder.shape.fields.map((_, i) => reader(decoder, i))
+  return new Function('F', 'P', 'R', body)(functions, decoder.parsers, readers)
 }
 
 module.exports = { Shape }

@@ -263,7 +263,7 @@ class Pool extends EventEmitter {
     } else {
       waiter.since = performance.now()
       this._waiters.set(id, waiter)
-      this._run(words.slice(1, length))
+      if (length > 1) this._run(words.slice(1, length))
     }
     if (this._timer === null) this._arm()
   }

@@ -135,20 +135,67 @@ function endOfSeconds(s) {
   return i
 }
 
-/** timestamptz in ISO style, `2024-01-02 03:04:05.678901+05:30`; anything else is pg-types's. */
-function instant(s) {
-  if (!hasTime(s)) return slowParser(1184)(s)
-  const end = endOfSeconds(s)
-  const sign = s.charCodeAt(end)
-  const rest = s.length - end
-  const isZone =
-    (sign === 43 || sign === 45) && (rest === 3 || ((rest === 6 || rest === 9) && s.charCodeAt(end + 3) === 58))
-  if (!isZone) return slowParser(1184)(s)
-  let offset = two(s, end + 1) * 3600
-  if (rest > 3) offset += two(s, end + 4) * 60
-  if (rest > 6) offset += two(s, end + 7)
-  const utc = Date.UTC(year(s), two(s, 5) - 1, two(s, 8), two(s, 11), two(s, 14), two(s, 17), millis(s, end))
-  return new Date(sign === 43 ? utc - offset * 1000 : utc + offset * 1000)
+/** Days from 1970-01-01 to a day of the Gregorian calendar; years from 1. Months are counted from March. */
+function daysSinceEpoch(year, month, day) {
+  const y = month <= 2 ? year - 1 : year
+  const m = month <= 2 ? month + 9 : month - 3
+  return (
+    365 * y + Math.floor(y / 4) - Math.floor(y / 100) + Math.floor(y / 400) + Math.floor((153 * m + 2) / 5) + day - 719469
+  )
+}
+
+/**
+ * timestamptz in ISO style, `2024-01-02 03:04:05.678901+05:30`, `length` units from `start` on; anything else is
+ * pg-types's.
+ */
+function instant(text, start, length) {
+  const stop = start + length
+  const at = (i) => text.charCodeAt(start + i)
+  const pair = (i) => (at(i) - 48) * 10 + at(i + 1) - 48
+  const isTime = at(4) === 45 && at(7) === 45 && at(10) === 32 && at(13) === 58 && at(16) === 58
+  // Years below 100 are another century to JavaScript's Date, and to pg-types.
+  if (!isTime || length < 22 || (at(0) === 48 && at(1) === 48)) return slowParser(1184)(text.slice(start, stop))
+  let end = 19
+  let millis = 0
+  if (at(19) === 46) {
+    let unit = 100
+    for (end = 20; at(end) >= 48 && at(end) <= 57 && end < length; end++) {
+      millis += (at(end) - 48) * unit
+      unit = unit === 100 ? 10 : unit === 10 ? 1 : 0
+    }
+  }
+  const sign = at(end)
+  const rest = length - end
+  const isZone = (sign === 43 || sign === 45) && (rest === 3 || ((rest === 6 || rest === 9) && at(end + 3) === 58))
+  if (!isZone) return slowParser(1184)(text.slice(start, stop))
+  let offset = pair(end + 1) * 3600
+  if (rest > 3) offset += pair(end + 4) * 60
+  if (rest > 6) offset += pair(end + 7)
+  const seconds = pair(11) * 3600 + pair(14) * 60 + pair(17) + (sign === 43 ? -offset : offset)
+  return new Date((daysSinceEpoch(pair(0) * 100 + pair(2), pair(5), pair(8)) * 86400 + seconds) * 1000 + millis)
+}
+
+const POWERS_OF_TEN = Array.from({ length: 23 }, (_, i) => Number(`1e${i}`))
+
+/**
+ * A number's text, `length` units from `start` on. Digits below 2^53 and a power of ten up to 10^22 are exact doubles, and
+ * their quotient is the nearest one (Clinger, How to read floating point numbers accurately, 1990); anything else is
+ * JavaScript's to read.
+ */
+function float(text, start, length) {
+  const stop = start + length
+  let i = text.charCodeAt(start) === 45 ? start + 1 : start
+  let digits = 0
+  let point = stop
+  for (; i < stop; i++) {
+    const unit = text.charCodeAt(i)
+    if (unit >= 48 && unit <= 57) digits = digits * 10 + unit - 48
+    else if (unit === 46 && point === stop) point = i + 1
+    else return Number(text.slice(start, stop))
+  }
+  if (digits > Number.MAX_SAFE_INTEGER || stop - point > 22) return Number(text.slice(start, stop))
+  const value = point === stop ? digits : digits / POWERS_OF_TEN[stop - point]
+  return text.charCodeAt(start) === 45 ? -value : value
 }
 
 /** timestamp in ISO style, read as local time. */
@@ -169,18 +216,22 @@ function bytes(s) {
   return Buffer.from(s.slice(2), 'hex')
 }
 
-/** Text → value by conversion number; AS_TEXT and AS_PARSER have none. */
+/** Text → value by conversion number, for those that need a string of their own; AS_TEXT and AS_PARSER have none. */
 const CONVERT = []
 CONVERT[AS_INT] = Number
 CONVERT[AS_BOOL] = (s) => s === 't'
-CONVERT[AS_FLOAT] = Number
-CONVERT[AS_INSTANT] = instant
 CONVERT[AS_LOCAL_TIME] = localTime
 CONVERT[AS_DATE] = localDate
 CONVERT[AS_JSON] = (s) => JSON.parse(s)
 CONVERT[AS_BYTES] = bytes
 
+/** The same for those that read the batch's string where the cell lies: (text, start, length) → value. */
+const READ = []
+READ[AS_FLOAT] = float
+READ[AS_INSTANT] = instant
+
 module.exports = {
+  READ,
   AS_TEXT,
   AS_INT,
   AS_BOOL,

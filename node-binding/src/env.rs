@@ -10,11 +10,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use heys_core::statements::Texts;
 use napi_sys as sys;
 
 use crate::backup::Backups;
+use crate::clock;
 use crate::connect::{self, Attempts};
 use crate::handle::Handle;
 use crate::pool::BoundPool;
@@ -41,6 +43,8 @@ pub(crate) struct Environment {
     unsent: RefCell<Vec<Rc<Session>>>,
     /// Depth of wake-ups (the loop's calls into the addon).
     waking: Cell<u32>,
+    /// The time of this wake-up, until code that is not ours runs.
+    time: Cell<Option<Duration>>,
     /// Operations on tokio that will send a last message.
     pending: Cell<usize>,
     /// Handles whose close callback has not run.
@@ -110,6 +114,7 @@ impl Environment {
             queue: Arc::new(Queue::new()),
             unsent: RefCell::default(),
             waking: Cell::new(0),
+            time: Cell::new(None),
             pending: Cell::new(0),
             handles: Cell::new(0),
             cleanup: Cell::new(None),
@@ -217,6 +222,7 @@ impl Environment {
             scope: OnceCell::new(),
         };
         self.waking.set(self.waking.get() + 1);
+        self.time.set(Some(clock::now()));
         let panicked = catch_unwind(AssertUnwindSafe(|| work(&wake))).is_err();
         if panicked {
             wake.js.fatal(
@@ -225,11 +231,17 @@ impl Environment {
             );
         }
         let Wake { scope, .. } = wake;
+        self.time.set(None);
         drop(scope);
         self.waking.set(self.waking.get() - 1);
         if self.waking.get() == 0 {
             self.send_unsent();
         }
+    }
+
+    /// The time by [`clock::now`], read once for all that a wake-up brings.
+    pub(crate) fn now(&self) -> Duration {
+        self.time.get().unwrap_or_else(clock::now)
     }
 
     /// Whether the loop is inside a call to the addon, which ends by sending what was corked.

@@ -153,7 +153,7 @@ fn run(
     let Some(bound) = pools.get_mut(pool) else {
         return 0;
     };
-    let now = now();
+    let now = environment.now();
     let words = environment.words();
     let mut length = 0;
     match change(&mut bound.pool, now) {

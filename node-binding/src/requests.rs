@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use heys_core::proto::{Extended, Known, Param};
 
-use crate::clock;
 use crate::env::Environment;
 use crate::raw::{Js, Type, Value};
 use crate::session::{BINARY, SHARED, Scratch, Session, Span};
@@ -93,7 +92,7 @@ pub(crate) fn query_known(
     let texts = environment.texts.borrow();
     session
         .request(js.get_int(flags).unwrap_or(0), |wire| {
-            wire.query_known(text, &texts, clock::now())
+            wire.query_known(text, &texts, environment.now())
         })
         .map_err(|error| error.to_string())
 }
@@ -117,7 +116,7 @@ pub(crate) fn known(
             autocommit: flags & SHARED != 0,
         };
         let texts = environment.texts.borrow();
-        let result = session.request(flags, |wire| wire.known(&request, &texts, clock::now()));
+        let result = session.request(flags, |wire| wire.known(&request, &texts, environment.now()));
         scratch.params = reuse(params);
         result.map_err(|error| error.to_string())
     })

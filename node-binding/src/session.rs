@@ -16,7 +16,6 @@ use heys_core::rows::{self, Batch};
 use heys_core::statements::Policy;
 use heys_core::{Error, Result};
 
-use crate::clock;
 use crate::env::{Environment, Hook, Wake};
 use crate::records::{Record, Records, Taken};
 use crate::shapes::{self, Shape};
@@ -434,7 +433,11 @@ impl Session {
             let record = match event {
                 Event::SinkFull => continue,
                 Event::RowDescription(body) => {
-                    let known = wake.environment.shapes.borrow().get(&body);
+                    let same = inner.shape.as_ref().filter(|shape| *shape.body == *body);
+                    let known = match same {
+                        Some(shape) => Some(Rc::clone(shape)),
+                        None => wake.environment.shapes.borrow().get(&body),
+                    };
                     let shape = match known {
                         Some(shape) => shape,
                         None => {
@@ -460,7 +463,7 @@ impl Session {
                     inner.flags.pop_front();
                     inner
                         .wire
-                        .finished(clock::now(), &mut wake.environment.texts.borrow_mut());
+                        .finished(wake.environment.now(), &mut wake.environment.texts.borrow_mut());
                     Record::Ready(status)
                 }
                 Event::Notice(notice) => Record::Notice(notice),

@@ -15,6 +15,8 @@ const BODY_MAX: usize = 64 * 1024;
 /// One shape.
 pub(crate) struct Shape {
     pub(crate) id: i32,
+    /// The RowDescription that it comes from.
+    pub(crate) body: Rc<[u8]>,
     pub(crate) kinds: Box<[CellKind]>,
     /// The same for a query whose cells must all come as text.
     pub(crate) text_kinds: Box<[CellKind]>,
@@ -23,7 +25,7 @@ pub(crate) struct Shape {
 /// The shapes of an environment. An id is never used for a second shape.
 #[derive(Default)]
 pub(crate) struct Shapes {
-    by_body: HashMap<Box<[u8]>, Rc<Shape>>,
+    by_body: HashMap<Rc<[u8]>, Rc<Shape>>,
     next: i32,
 }
 
@@ -47,8 +49,10 @@ impl Shapes {
                 kept => *kept,
             })
             .collect();
+        let body: Rc<[u8]> = body.into();
         let shape = Rc::new(Shape {
             id,
+            body: Rc::clone(&body),
             kinds: kinds.into(),
             text_kinds,
         });
@@ -56,7 +60,7 @@ impl Shapes {
             if self.by_body.len() >= SHAPES_MAX {
                 self.by_body.clear();
             }
-            self.by_body.insert(body.into(), Rc::clone(&shape));
+            self.by_body.insert(body, Rc::clone(&shape));
         }
         shape
     }
