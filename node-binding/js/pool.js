@@ -264,8 +264,8 @@ class Pool extends EventEmitter {
       waiter.since = performance.now()
       this._waiters.set(id, waiter)
       if (length > 1) this._run(words.slice(1, length))
+      if (length > 1 || this.options.connectionTimeoutMillis > 0) this._arm()
     }
-    if (this._timer === null) this._arm()
   }
 
   _count(wait) {
@@ -283,8 +283,10 @@ class Pool extends EventEmitter {
     const { words } = driver
     // The most frequent case by far, without a copy.
     if (length === 4 && words[0] === DELIVER) this._do(words, 0)
-    else if (length > 0) this._run(words.slice(0, length))
-    if (this._timer === null) this._arm()
+    else if (length > 0) {
+      this._run(words.slice(0, length))
+      this._arm()
+    }
   }
 
   _run(actions) {
@@ -330,13 +332,16 @@ class Pool extends EventEmitter {
     this._deliver(waiter, this._clients.get(conn), fresh)
   }
 
+  /** To be called after whatever may have brought a deadline; a handed-over connection alone brings none. */
   _arm() {
+    if (this._timer !== null) return
     const wait = this._native.poolWait(this._id)
     if (wait < 0) return
     this._timer = setTimeout(
       () => {
         this._timer = null
         this._act(this._native.poolTick(this._id))
+        this._arm()
       },
       Math.min(wait, this._tickMillis),
     )
@@ -396,6 +401,8 @@ class Pool extends EventEmitter {
     }
     this.emit('connect', client)
     this._act(this._native.poolConnected(this._id, conn))
+    // Its lifetime begins.
+    this._arm()
   }
 
   _deliver(waiter, client, fresh) {

@@ -5,6 +5,7 @@
 //! decides, text by text, whether a request goes out unnamed, is prepared under a name of our own, or is bound to one
 //! that the server has already.
 
+mod hash;
 mod lexer;
 mod prepared;
 mod profile;

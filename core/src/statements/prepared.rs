@@ -10,8 +10,7 @@
 //! cause would abort it, texts stay unnamed unless the policy allows names there; elsewhere a named statement that fails
 //! before BindComplete has run nothing, and is to be repeated unnamed.
 
-use std::collections::HashMap;
-
+use super::hash::ById;
 use super::texts::{TextId, Texts};
 
 /// Texts that one connection remembers, named ones included: what the server keeps for us is bounded by this.
@@ -94,7 +93,7 @@ enum Own {
 pub struct Statements {
     policy: Policy,
     own: Own,
-    entries: HashMap<TextId, Entry>,
+    entries: ById<Entry>,
     /// Counts requests, for the order of use.
     clock: u64,
     last: u32,
@@ -121,7 +120,7 @@ impl Statements {
         Statements {
             policy,
             own: Own::Unknown,
-            entries: HashMap::new(),
+            entries: ById::default(),
             clock: 0,
             last: 0,
             unwanted: Vec::new(),

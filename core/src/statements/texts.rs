@@ -1,10 +1,10 @@
 //! The texts of an environment.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Run;
+use super::hash::ById;
 use super::profile::{Profile, SLOW};
 use super::traits::Traits;
 
@@ -14,7 +14,7 @@ pub type TextId = u32;
 /// Texts that were seen more than once. Whoever inserts bounds how many there are, and clears.
 #[derive(Debug, Default)]
 pub struct Texts {
-    texts: HashMap<TextId, Text>,
+    texts: ById<Text>,
 }
 
 #[derive(Debug)]
