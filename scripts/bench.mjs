@@ -10,6 +10,7 @@ import { SETTINGS, setupFor } from './bench/data.mjs'
 import { draw } from './bench/draw.mjs'
 import { driversOf } from './bench/drivers.mjs'
 import { optionsOrExit } from './bench/options.mjs'
+import { profile } from './bench/profile.mjs'
 import { withPeers } from './bench/peers.mjs'
 import { Regimes } from './bench/regimes.mjs'
 import { goalsTable, report } from './bench/report.mjs'
@@ -69,6 +70,7 @@ async function measure() {
   const { drivers, leftOut } = await withPeers(options.drivers)
   const { rounds, warmup, seconds } = options
   const bench = { ...(await servers()), rounds, warmup, seconds }
+  if (options.profile) return profileFirst(bench, drivers)
 
   section(`Measuring, ${rounds} rounds`)
   const cases = []
@@ -99,6 +101,15 @@ async function measure() {
   }
 }
 
+/** Instead of measuring. */
+async function profileFirst(bench, drivers) {
+  const of = options.cases.find(({ kind }) => kind === 'speed')
+  const [driver] = of === undefined ? [] : driversOf(of, drivers).drivers
+  if (driver === undefined || driver.runtime) throw new Error('--profile takes a case that counts operations, on Node')
+  const told = await step(`profile of ${driver.label}: ${titleOf(of)}`, () => profile(bench, of, driver))
+  console.log(`\n${told}`)
+}
+
 /** Six digits are more than any of these numbers is worth. */
 function toJson(result) {
   const digits = (_, value) =>
@@ -124,6 +135,7 @@ async function publish(file, result) {
 
 async function main() {
   const result = options.read ? JSON.parse(readFileSync(options.read, 'utf8')) : await measure()
+  if (result === undefined) return
   console.log(`\n${report(result)}`)
   if (options.goals) console.log(`\n### Goals\n\n${goalsTable(result)}`)
   const file = options.read ?? save(result)

@@ -20,6 +20,14 @@ export const DRIVERS = [
   { name: 'pg-named', label: 'pg, named statements', adapter: 'node-postgres', peer: 'pg', named: true, variant: true },
   { name: 'pg-native', label: 'pg-native', adapter: 'node-postgres', peer: 'pg-native', native: true },
   { name: 'postgres.js', label: 'postgres.js', adapter: 'postgres-js', peer: 'postgres' },
+  {
+    name: 'postgres.js-unsafe',
+    label: 'postgres.js, sql.unsafe',
+    adapter: 'postgres-js',
+    peer: 'postgres',
+    unsafe: true,
+    variant: true,
+  },
   { name: 'bun', label: 'Bun.SQL', adapter: 'bun', peer: 'bun', runtime: 'bun' },
 ]
 

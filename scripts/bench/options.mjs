@@ -18,6 +18,7 @@ const HELP = `npm run bench: heys-db and other drivers against one PostgreSQL, i
   --json FILE      where the numbers go (target/bench.json)
   --read FILE      measure nothing, report these numbers
   --goals          compare with the goals (scripts/bench/goals.mjs)
+  --profile        where the client's time goes in the first chosen case, for the first chosen driver (needs linux-perf)
   --publish        the numbers to docs/performance.json, and docs/performance.svg from them
   --no-build       measure the addon that is there
 
@@ -42,6 +43,7 @@ const FLAGS = {
   read: { type: 'string' },
   goals: { type: 'boolean', default: false },
   publish: { type: 'boolean', default: false },
+  profile: { type: 'boolean', default: false },
   'no-build': { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
 }

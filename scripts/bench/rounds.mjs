@@ -17,8 +17,7 @@ const SAMPLES = 5
 
 /** Runs a file of child/ in the driver's runtime; resolves what it reports, and when it was started. */
 async function child(bench, { regime }, driver, file, order) {
-  const { module, adapter, options, named, native } = driver
-  const given = { driver: { module, adapter, options, named, native }, ...order }
+  const given = { driver: callOf(driver), ...order }
   const started = performance.timeOrigin + performance.now()
   const output = await bench.regimes.runClient(
     regime,
@@ -41,6 +40,29 @@ const connectionOf = (bench, { pooler, tls, max }) => ({
   prepare: !pooler,
 })
 
+/** What a measuring process needs to know of its driver. */
+const callOf = ({ module, adapter, options, named, native, unsafe }) => ({
+  module,
+  adapter,
+  options,
+  named,
+  native,
+  unsafe,
+})
+
+/** The order of a process that counts operations. */
+const speedOrder = (bench, of) => ({
+  connection: connectionOf(bench, of),
+  work: of.work,
+  callers: of.callers,
+  seconds: bench.seconds,
+  warmupSeconds: bench.warmup,
+  behindPooler: of.pooler,
+})
+
+/** The whole order of such a process, for whoever starts it otherwise. */
+export const orderOf = (bench, of, driver) => ({ driver: callOf(driver), ...speedOrder(bench, of) })
+
 /** Several processes one after another; the median of each of their measures. */
 async function sampled(take) {
   const samples = []
@@ -50,15 +72,7 @@ async function sampled(take) {
 
 /** Kind of case → one driver's measures of one round. Times in milliseconds, CPU in microseconds, memory in kilobytes. */
 const KINDS = {
-  speed: (bench, of, driver) =>
-    child(bench, of, driver, 'speed', {
-      connection: connectionOf(bench, of),
-      work: of.work,
-      callers: of.callers,
-      seconds: bench.seconds,
-      warmupSeconds: bench.warmup,
-      behindPooler: of.pooler,
-    }),
+  speed: (bench, of, driver) => child(bench, of, driver, 'speed', speedOrder(bench, of)),
 
   /** An empty process of the same runtime, run in turn, is taken off. */
   connect: (bench, of, driver) =>
