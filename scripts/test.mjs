@@ -1,8 +1,8 @@
 // npm test: sets up, builds, checks and tests everything, and closes with `N passed, N failed, N skipped`.
 //
-// `npm test -- SECTION…` runs some of: lint, rust, js, functions, c, package, docs; and speed, ecosystem, runtimes, broken
-// and big, which take minutes and disk space and run only when they are named or `all` is. A section that fails does not
-// keep the others from running.
+// `npm test -- SECTION…` runs some of: lint, rust, guards, js, functions, c, package, docs; and speed, ecosystem, runtimes,
+// broken and big, which take minutes and disk space and run only when they are named or `all` is. A section that fails
+// does not keep the others from running.
 
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -12,6 +12,7 @@ import { root, run } from './lib/run.mjs'
 import { bold, dim, done, duration, failed, green, red, section } from './lib/say.mjs'
 import { setupOrExit } from './setup.mjs'
 import { testC } from './test-c.mjs'
+import { tellGuards, testGuards } from './test-guards.mjs'
 
 const MINUTE = 60_000
 /** Whatever hangs is killed and counts as failed. */
@@ -113,6 +114,12 @@ const SECTIONS = {
   async rust() {
     await runner('cargo test', 'cargo', ['test', '--locked', '--workspace', '--no-fail-fast'], rustCounts)
   },
+  async guards() {
+    const found = await testGuards()
+    const exceeded = tellGuards(found)
+    problems.push(...exceeded)
+    count(found.results.length - exceeded.length, exceeded.length)
+  },
   async js() {
     const files = testFiles('js-tests')
     const shared = files.filter((file) => !file.startsWith(path.join('js-tests', 'heys')))
@@ -199,7 +206,7 @@ done('everything needed is here')
 
 const names = wanted.length > 0 ? wanted : everything.filter((name) => !LONG.includes(name))
 try {
-  if (names.some((name) => !['lint', 'rust'].includes(name))) {
+  if (names.some((name) => !['lint', 'rust', 'guards'].includes(name))) {
     await build()
     await check('sandbox', 'cargo', ['build', '--locked', '-p', 'heys-sandbox'])
   }

@@ -70,7 +70,13 @@ test('core draws only the arrows that docs/architecture.md names', () => {
 })
 
 test('node-binding and capi use core and never each other', () => {
-  const crates = { core: 'heys-core', 'node-binding': 'heys-node', capi: 'heys', sandbox: 'heys-sandbox' }
+  const crates = {
+    core: 'heys-core',
+    'node-binding': 'heys-node',
+    capi: 'heys',
+    sandbox: 'heys-sandbox',
+    guards: 'heys-guards',
+  }
   for (const from of Object.keys(crates)) {
     const manifest = readFileSync(path.join(root, from, 'Cargo.toml'), 'utf8')
     // Tests of core may start the sandbox: dev-dependencies are no arrows.
@@ -86,6 +92,15 @@ test('node-binding and capi use core and never each other', () => {
       }
     }
   }
+})
+
+test('guards compiles the rooms of core that docs/architecture.md names', () => {
+  const main = readFileSync(path.join(root, 'guards/src/main.rs'), 'utf8')
+  const rooms = [...main.matchAll(/^#\[path = "\.\.\/\.\.\/core\/src\/(\w+)/gm)].map(
+    ([, room]) => `guards -> core/${room}`,
+  )
+  const drawn = [...allowed].filter((arrow) => arrow.startsWith('guards -> '))
+  assert.deepEqual(rooms.sort(), drawn.sort())
 })
 
 test('core forbids unsafe code', () => {
