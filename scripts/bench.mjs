@@ -36,7 +36,7 @@ async function prepare() {
   if (!options.build) return
   await setupOrExit()
   await build()
-  await must('cargo', ['build', '--locked', '-p', 'heys-sandbox'])
+  await must('cargo', ['build', '--locked', '--workspace', '--bin', 'heys-sandbox'])
 }
 
 /** PostgreSQL with the tables of the cases, and PgBouncer before it where one is asked for. */

@@ -262,7 +262,7 @@ try {
   await setupOrExit()
   done('everything needed is here', performance.now() - start)
   await build()
-  await step('sandbox compiled', () => must('cargo', ['build', '--locked', '-p', 'heys-sandbox']))
+  await step('sandbox compiled', () => must('cargo', ['build', '--locked', '--workspace', '--bin', 'heys-sandbox']))
   const built = performance.now()
 
   await servers()

@@ -208,7 +208,7 @@ const names = wanted.length > 0 ? wanted : everything.filter((name) => !LONG.inc
 try {
   if (names.some((name) => !['lint', 'rust', 'guards'].includes(name))) {
     await build()
-    await check('sandbox', 'cargo', ['build', '--locked', '-p', 'heys-sandbox'])
+    await check('sandbox', 'cargo', ['build', '--locked', '--workspace', '--bin', 'heys-sandbox'])
   }
 } catch (error) {
   failed(error.message)

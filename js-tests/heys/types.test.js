@@ -39,8 +39,25 @@ describe('fast type parsers', () => {
   it('read numbers as JavaScript does, wherever they lie', () => {
     const random = [...Array(20000)].map(() => (Math.random() - 0.5) * 10 ** Math.floor(Math.random() * 40 - 20))
     const short = random.map((number) => Math.round(number * 1000) / 1000)
-    const special = ['NaN', 'Infinity', '-Infinity', '-0', '0', '1e+20', '1e-05', '-1.5e+300', '0.1', '9007199254740993']
-    const long = ['123456789012345678901234567890', '0.1234567890123456789012345', '9007199254740991', '-0.5', '4294967295']
+    const special = [
+      'NaN',
+      'Infinity',
+      '-Infinity',
+      '-0',
+      '0',
+      '1e+20',
+      '1e-05',
+      '-1.5e+300',
+      '0.1',
+      '9007199254740993',
+    ]
+    const long = [
+      '123456789012345678901234567890',
+      '0.1234567890123456789012345',
+      '9007199254740991',
+      '-0.5',
+      '4294967295',
+    ]
     for (const text of [...random, ...short].map(String).concat(special, long)) equal(701, text)
   })
 

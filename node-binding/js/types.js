@@ -140,7 +140,13 @@ function daysSinceEpoch(year, month, day) {
   const y = month <= 2 ? year - 1 : year
   const m = month <= 2 ? month + 9 : month - 3
   return (
-    365 * y + Math.floor(y / 4) - Math.floor(y / 100) + Math.floor(y / 400) + Math.floor((153 * m + 2) / 5) + day - 719469
+    365 * y +
+    Math.floor(y / 4) -
+    Math.floor(y / 100) +
+    Math.floor(y / 400) +
+    Math.floor((153 * m + 2) / 5) +
+    day -
+    719469
   )
 }
 

@@ -61,6 +61,8 @@ export async function profile(bench, of, driver) {
     const record = ['record', '-q', '-e', 'cpu-clock', '-F', String(SAMPLES_A_SECOND), '-o', data, ...node]
     const output = await bench.regimes.runClient(of.regime, 'perf', record, {
       print: false,
+      // V8 leaves a log of its own where it runs.
+      cwd: folder,
       env: { HEYS_BENCH: JSON.stringify(orderOf(bench, of, driver)) },
     })
     const { cpu, speed } = JSON.parse(output.trim().split('\n').at(-1))
