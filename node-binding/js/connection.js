@@ -1,14 +1,21 @@
 'use strict'
 
 const EventEmitter = require('events')
-const net = require('net')
-const tls = require('tls')
-const { parse, serialize } = require('./vendor').pgProtocol
+const vendor = require('./vendor')
+
+let loaded
+
+/** pg-protocol, from the first message on. */
+function protocol() {
+  if (loaded === undefined) loaded = vendor.pgProtocol
+  return loaded
+}
 
 /**
  * node-postgres's Connection: the protocol's messages over a Duplex, and the way there (TCP or unix socket, SSLRequest,
  * TLS by Node). Emits `connect`, `sslconnect`, `error`, `end`, and each message of the server under its name (errors as
- * `errorMessage`). A client has one of its own kind (client-connection.js).
+ * `errorMessage`). A client has one of its own kind (client-connection.js). `import` makes this class, too: what it
+ * needs to connect comes when it does.
  */
 class Connection extends EventEmitter {
   constructor(config) {
@@ -28,7 +35,7 @@ class Connection extends EventEmitter {
   get stream() {
     if (this._stream === null) {
       const { stream } = this._config
-      this._stream = typeof stream === 'function' ? stream(this._config) : stream || new net.Socket()
+      this._stream = typeof stream === 'function' ? stream(this._config) : stream || new (require('net').Socket)()
     }
     return this._stream
   }
@@ -76,9 +83,9 @@ class Connection extends EventEmitter {
     }
     if (this.sslNegotiation === 'direct') options.ALPNProtocols = ['postgresql']
     // RFC 6066, section 3: no addresses.
-    if (net.isIP(host) === 0) options.servername = host
+    if (require('net').isIP(host) === 0) options.servername = host
     try {
-      this.stream = tls.connect(options)
+      this.stream = require('tls').connect(options)
     } catch (error) {
       this.emit('error', error)
       return
@@ -89,7 +96,7 @@ class Connection extends EventEmitter {
   }
 
   attachListeners(stream) {
-    parse(stream, (message) => {
+    protocol().parse(stream, (message) => {
       if (this.listenerCount('message') > 0) this.emit('message', message)
       this.emit(message.name === 'error' ? 'errorMessage' : message.name, message)
     })
@@ -102,71 +109,71 @@ class Connection extends EventEmitter {
   }
 
   requestSsl() {
-    return this._send(serialize.requestSsl())
+    return this._send(protocol().serialize.requestSsl())
   }
 
   startup(config) {
-    return this._send(serialize.startup(config))
+    return this._send(protocol().serialize.startup(config))
   }
 
   cancel(processID, secretKey) {
-    return this._send(serialize.cancel(processID, secretKey))
+    return this._send(protocol().serialize.cancel(processID, secretKey))
   }
 
   password(password) {
-    return this._send(serialize.password(password))
+    return this._send(protocol().serialize.password(password))
   }
 
   sendSASLInitialResponseMessage(mechanism, initialResponse) {
-    return this._send(serialize.sendSASLInitialResponseMessage(mechanism, initialResponse))
+    return this._send(protocol().serialize.sendSASLInitialResponseMessage(mechanism, initialResponse))
   }
 
   sendSCRAMClientFinalMessage(additionalData) {
-    return this._send(serialize.sendSCRAMClientFinalMessage(additionalData))
+    return this._send(protocol().serialize.sendSCRAMClientFinalMessage(additionalData))
   }
 
   query(text) {
-    return this._send(serialize.query(text))
+    return this._send(protocol().serialize.query(text))
   }
 
   parse(query) {
-    return this._send(serialize.parse(query))
+    return this._send(protocol().serialize.parse(query))
   }
 
   bind(config) {
-    return this._send(serialize.bind(config))
+    return this._send(protocol().serialize.bind(config))
   }
 
   describe(message) {
-    return this._send(serialize.describe(message))
+    return this._send(protocol().serialize.describe(message))
   }
 
   execute(config) {
-    return this._send(serialize.execute(config))
+    return this._send(protocol().serialize.execute(config))
   }
 
   close(message) {
-    return this._send(serialize.close(message))
+    return this._send(protocol().serialize.close(message))
   }
 
   flush() {
-    return this._send(serialize.flush())
+    return this._send(protocol().serialize.flush())
   }
 
   sync() {
-    return this._send(serialize.sync())
+    return this._send(protocol().serialize.sync())
   }
 
   sendCopyFromChunk(chunk) {
-    return this._send(serialize.copyData(chunk))
+    return this._send(protocol().serialize.copyData(chunk))
   }
 
   endCopyFrom() {
-    return this._send(serialize.copyDone())
+    return this._send(protocol().serialize.copyDone())
   }
 
   sendCopyFail(message) {
-    return this._send(serialize.copyFail(message))
+    return this._send(protocol().serialize.copyFail(message))
   }
 
   ref() {
@@ -183,7 +190,7 @@ class Connection extends EventEmitter {
       this.stream.end()
       return
     }
-    this.stream.write(serialize.end(), () => this.stream.end())
+    this.stream.write(protocol().serialize.end(), () => this.stream.end())
   }
 }
 

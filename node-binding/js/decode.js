@@ -261,4 +261,20 @@ function generate(decoder, hold) {
   return new Function('F', 'P', 'R', body)(functions, decoder.parsers, readers)
 }
 
-module.exports = { Shape }
+/** What the first result would have to wait for: pg-types looked for, and the functions above compiled by a row. */
+function prepare() {
+  types.isLoaded()
+  const field = {
+    name: 'n',
+    tableID: 0,
+    columnID: 0,
+    dataTypeID: 23,
+    dataTypeSize: 4,
+    dataTypeModifier: -1,
+    format: 'text',
+  }
+  const shape = new Shape([field])
+  new Decoder(shape, false, null, shape.builtin()).decode([1], 0, 1, true, '', [])
+}
+
+module.exports = { Shape, prepare }

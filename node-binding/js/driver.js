@@ -1,7 +1,5 @@
 'use strict'
 
-const { Shape } = require('./decode')
-
 /**
  * The environment's one door to the addon: sessions, connection attempts and cancel requests by number, and the hooks
  * through which the addon answers.
@@ -21,6 +19,7 @@ const sharing = new Map()
 const machines = new FinalizationRegistry((id) => native.poolFree(id))
 let nextRequest = 1
 let native
+let prepared = false
 
 function request() {
   const id = nextRequest
@@ -48,6 +47,7 @@ const hooks = {
     sessions[session]._records(words, length, text, extra)
   },
   onShape(id, fields) {
+    const { Shape } = require('./decode')
     const shape = new Shape(fields)
     shapes[id] = shape
     return shape.kinds
@@ -87,6 +87,11 @@ function connect(client, options) {
   } catch (error) {
     attempts.delete(id)
     throw error
+  }
+  if (!prepared) {
+    prepared = true
+    // Behind the caller's own code, while the server makes its process. Fake timers do not hold a promise up.
+    Promise.resolve().then(() => require('./decode').prepare())
   }
   return id
 }

@@ -1,9 +1,9 @@
 'use strict'
 
-const net = require('net')
-const path = require('path')
-
-/** node-postgres's `ssl` option as the addon's ConnectOptions. What they cannot express goes through Node's own tls (stream-driver.js). */
+/**
+ * node-postgres's `ssl` option as the addon's ConnectOptions. What they cannot express goes through Node's own tls
+ * (stream-driver.js). Every Client comes through here: what only some need is loaded where they do.
+ */
 
 const KNOWN = new Set([
   'rejectUnauthorized',
@@ -44,6 +44,7 @@ function roots() {
  * heys-db, because the entry module of a function is its platform's.
  */
 function entryFolders() {
+  const path = require('path')
   const folders = []
   const entry = (require.main && require.main.filename) || process.argv[1]
   if (entry) folders.push(path.dirname(entry))
@@ -82,7 +83,7 @@ function tlsOptions(parameters) {
   if (own.key) out.key = asPem(own.key)
   if (own.passphrase) out.passphrase = String(own.passphrase)
   // As in node-postgres, the host's own name is what is asked for and verified; servername counts for addresses only.
-  if (own.servername && net.isIP(host)) out.serverName = own.servername
+  if (own.servername && require('net').isIP(host)) out.serverName = own.servername
   if (parameters.sslnegotiation === 'direct') out.directTls = true
   return out
 }
