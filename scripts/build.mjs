@@ -20,6 +20,14 @@ function install(from, to) {
   renameSync(`${to}.new`, to)
 }
 
+/** Installs the addon without the names of what is inside it; debuggers and perf find those in `<addon>.debug`. */
+async function installStripped(from, to) {
+  const quietly = { print: false }
+  await must('objcopy', ['--only-keep-debug', from, `${to}.debug`], quietly)
+  await must('objcopy', ['--strip-unneeded', `--add-gnu-debuglink=${to}.debug`, from, `${to}.new`], quietly)
+  renameSync(`${to}.new`, to)
+}
+
 async function cargo(profile) {
   const args = ['build', '--locked', '-p', 'heys-node', '-p', 'heys']
   await must('cargo', profile === 'release' ? [...args, '--release'] : args)
@@ -30,7 +38,9 @@ async function cargo(profile) {
 export async function build(profile = 'release') {
   section(`Build (${profile})`)
   const out = await step('addon and libheys compiled', () => cargo(profile))
-  install(path.join(out, 'libheys_node.so'), addon)
+  const compiled = path.join(out, 'libheys_node.so')
+  if (profile === 'release') await installStripped(compiled, addon)
+  else install(compiled, addon)
   await step('libheys.so and libheys.a linked', () => linkC(path.join(out, 'libheys.a'), cFolder))
   install(path.join(root, 'capi/include/heys.h'), path.join(cFolder, 'heys.h'))
   note(`${path.relative(root, addon)} ${size(statSync(addon).size)}`)
