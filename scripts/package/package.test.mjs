@@ -72,7 +72,12 @@ test('the tarball: no install script, one platform, the addon and nothing of dev
   const tarball = readdirSync(dist).find((file) => file.endsWith('.tgz'))
   const list = await must('tar', ['-tzf', path.join(dist, tarball)], { print: false })
   const files = list.trim().split('\n')
-  assert.ok(files.some((file) => /heys-db\.linux-\w+-gnu\.node$/.test(file)))
+  assert.deepEqual(
+    files.filter((file) => /^package\/node-binding\/js\//.test(file)).sort(),
+    ['backup-handler.js', 'esm.js', `heys-db.linux-${process.arch}-gnu.node`, 'index.js', 'index.mjs', 'rest.js'].map(
+      (file) => `package/node-binding/js/${file}`,
+    ),
+  )
   assert.deepEqual(
     files.filter((file) => !/^package\/(node-binding\/|lib\/|README|CHANGELOG|LICENSE|package\.json)/.test(file)),
     [],
@@ -85,14 +90,35 @@ test('the tarball: no install script, one platform, the addon and nothing of dev
   assert.deepEqual([manifest.os, manifest.cpu, manifest.libc], [['linux'], [process.arch], ['glibc']])
 })
 
-test('the tarball installs in an empty folder and is required and imported', async () => {
-  const empty = path.join(folder, 'empty')
-  mkdirSync(empty)
-  const tarball = path.join(
-    dist,
-    readdirSync(dist).find((file) => file.endsWith('.tgz')),
+/** A folder with the tarball installed; made once. */
+function installed() {
+  installing ??= (async () => {
+    const empty = path.join(folder, 'empty')
+    mkdirSync(empty)
+    const tarball = readdirSync(dist).find((file) => file.endsWith('.tgz'))
+    await npm(['install', path.join(dist, tarball)], empty)
+    return empty
+  })()
+  return installing
+}
+let installing
+
+/** Runs a program there with neither a compiler nor this repository's modules in reach; resolves its output. */
+async function program(script, env = {}) {
+  const cwd = await installed()
+  const bare = { print: false, cwd, env: { ...database.env, PATH: '/nowhere', NODE_PATH: '', ...env } }
+  return must(process.execPath, ['-e', script], bare)
+}
+
+test('the addon is at most 12 MB', async () => {
+  const addon = path.join(
+    await installed(),
+    `node_modules/heys-db/node-binding/js/heys-db.linux-${process.arch}-gnu.node`,
   )
-  await npm(['install', tarball], empty)
+  assert.ok(statSync(addon).size <= 12_000_000, `${statSync(addon).size} bytes; is it a release build?`)
+})
+
+test('the tarball installs in an empty folder and is required and imported', async () => {
   const script = `
     const heys = require('heys-db')
     if (heys.types !== require('pg-types')) throw new Error('types')
@@ -104,8 +130,144 @@ test('the tarball installs in an empty folder and is required and imported', asy
       console.log(rows[0].one, pool.options.max)
       await heys.closePool()
     })`
-  const bare = { print: false, cwd: empty, env: { ...database.env, PATH: '/nowhere', NODE_PATH: '' } }
-  assert.match(await must(process.execPath, ['-e', script], bare), /^1 10$/m)
+  assert.match(await program(script), /^1 10$/m)
+})
+
+test('a query needs one JavaScript file; what few programs use comes from another when they do', async () => {
+  const script = `
+    const heys = require('heys-db')
+    const files = () => Object.keys(require.cache).map((file) => require('path').basename(file)).join()
+    console.log(files())
+    heys.getPool().query("SELECT 1 AS one, 'two' AS two, now() AS three, '{}'::jsonb AS four").then(async () => {
+      console.log(files())
+      const text = 'postgres://' + process.env.PG_USER + '@' + process.env.PG_HOST + '/x?sslmode=disable'
+      const { host } = new heys.Client({ connectionString: text })
+      console.log(host === process.env.PG_HOST, files())
+      await heys.closePool()
+      new heys.Client().connection
+      console.log(files())
+      await heys.closePool()
+    })`
+  const addon = `heys-db.linux-${process.arch}-gnu.node`
+  const lines = (await program(script)).split('\n').filter((line) => /^(true )?index\.js/.test(line))
+  assert.deepEqual(lines, ['index.js', `index.js,${addon}`, `true index.js,${addon}`, `index.js,${addon},rest.js`])
+})
+
+test('an import has every name without the other file, and without net and tls', async () => {
+  const script = `
+    const before = new Set(process.moduleLoadList)
+    import('heys-db').then((all) => {
+      const builtins = process.moduleLoadList.filter((name) => !before.has(name))
+      const files = Object.keys(require.cache).filter((file) => file.includes('heys-db'))
+      const heys = require('heys-db')
+      const other = Object.keys(heys).filter((name) => !name.startsWith('_') && all[name] !== heys[name])
+      require('fs').writeSync(1, [
+        other.join(),
+        files.map((file) => require('path').basename(file)).join(),
+        builtins.filter((name) => /^NativeModule (net|tls|crypto)$/.test(name)).join(),
+      ].join('|'))
+    })`
+  assert.equal((await program(script)).trim(), '|esm.js,index.js|')
+})
+
+test("lib/* is the bundle's own: the very classes, whoever is asked first", async () => {
+  const wanted = {
+    client: 'heys.Client',
+    connection: 'heys.Connection',
+    'connection-parameters': 'new heys.Client().connectionParameters.constructor',
+    defaults: 'heys.defaults',
+    index: 'heys',
+    query: 'heys.Query',
+    result: 'heys.Result',
+    'type-overrides': 'heys.TypeOverrides',
+    utils: 'heys.utils',
+  }
+  const files = readdirSync(path.join(await installed(), 'node_modules/heys-db/lib'))
+  assert.deepEqual(
+    files.filter((file) => file.endsWith('.js')).sort(),
+    Object.keys(wanted)
+      .map((name) => `${name}.js`)
+      .sort(),
+  )
+  for (const [name, same] of Object.entries(wanted)) {
+    const script = `
+      const part = require('heys-db/lib/${name}')
+      const heys = require('heys-db')
+      console.log(part === ${same}, require('heys-db/lib/${name}.js') === part)`
+    assert.equal((await program(script)).trim(), 'true true', name)
+  }
+})
+
+test('the classes of both files know each other, and names show as they were written', async () => {
+  const script = `
+    const heys = require('heys-db')
+    const { EventEmitter } = require('events')
+    const client = new heys.Client({ host: '127.0.0.1', port: 1 })
+    if (!(client.connection instanceof heys.Connection)) throw new Error('Connection')
+    const names = [heys.Client, heys.Pool, heys.Query, heys.Result, heys.Connection, heys.DatabaseError, heys.runBackup]
+    console.log(names.map(({ name }) => name).join())
+    client.connect().catch((error) => console.log(error.code))
+    try { new heys.Client({ sslnegotiation: 'x' }) } catch (error) { console.log(/negotiationFrom/.test(error.stack)) }`
+  const output = await program(script)
+  assert.equal(output.trim(), 'Client,Pool,Query,Result,Connection,DatabaseError,runBackup\ntrue\nECONNREFUSED')
+})
+
+test('row streams, COPY and type parsers, from the other file, work on clients of the first', async () => {
+  const script = `
+    const heys = require('heys-db')
+    heys.withClient(async (client) => {
+      const rows = []
+      for await (const row of client.stream('SELECT generate_series(1, 3) AS n')) rows.push(row.n)
+      const copied = []
+      for await (const bytes of client.copyTo('COPY (SELECT 4) TO STDOUT')) copied.push(bytes)
+      client.setTypeParser(23, (text) => 'int ' + text)
+      const own = await client.query('SELECT 5 AS n')
+      console.log(rows.join(), Buffer.concat(copied).toString().trim(), own.rows[0].n)
+    }).finally(() => heys.closePool())`
+  assert.match(await program(script), /^1,2,3 4 int 5$/m)
+})
+
+test('worker threads have instances of their own', async () => {
+  const script = `
+    const { Worker, isMainThread } = require('worker_threads')
+    const heys = require('heys-db')
+    const one = async () => (await heys.getPool().query('SELECT 1 AS one')).rows[0].one
+    const inside = "require('heys-db').getPool().query('SELECT 2 AS two').then(async ({ rows }) => {" +
+      "require('worker_threads').parentPort.postMessage(rows[0].two); await require('heys-db').closePool() })"
+    const two = new Promise((resolve, reject) => {
+      new Worker(inside, { eval: true }).once('message', resolve).once('error', reject)
+    })
+    Promise.all([one(), two]).then(async (both) => {
+      console.log(both.join())
+      await heys.closePool()
+    })`
+  assert.match(await program(script), /^1,2$/m)
+})
+
+test('a program with heys-db inside, bundled by esbuild, finds its addon by HEYS_ADDON', async () => {
+  const { build } = await import('esbuild')
+  const cwd = await installed()
+  const outfile = path.join(folder, 'bundled.cjs')
+  const contents = `
+    import { getPool, closePool, Connection, Client } from 'heys-db'
+    import Query from 'heys-db/lib/query'
+    import heys from 'heys-db'
+    if (heys.Query !== Query || !(new Client().connection instanceof Connection)) throw new Error('two of one')
+    getPool().query('SELECT 1 AS one').then(async ({ rows }) => {
+      console.log(rows[0].one)
+      await closePool()
+    })`
+  await build({
+    stdin: { contents, resolveDir: cwd },
+    outfile,
+    bundle: true,
+    platform: 'node',
+    external: ['*.node'],
+    logLevel: 'warning',
+  })
+  const addon = path.join(cwd, `node_modules/heys-db/node-binding/js/heys-db.linux-${process.arch}-gnu.node`)
+  const env = { ...database.env, HEYS_ADDON: addon }
+  assert.match(await must(process.execPath, [outfile], { print: false, cwd: folder, env }), /^1$/m)
 })
 
 test('every zip is what its upload flags say', () => {
