@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use heys_core::config::Config;
 use heys_core::error::Kind;
@@ -172,12 +173,20 @@ pub(crate) fn cancel(environment: &Environment, request: i32, session: Option<&S
     });
 }
 
-/// Cancels what the session runs, with nobody to tell how that went.
+/// When a cancel is sent for a session that is gone: one that reaches the server before the statement does hits nothing,
+/// and a statement that sends nothing does not notice that its client is gone.
+const ABANDONED: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(2)];
+
+/// Cancels what the session runs, with nobody to tell how that went. The session is closed right after.
 pub(crate) fn abandon(session: &Session) {
     let (config, address, key) = session.cancel_target();
     if let (Some(key), Ok(runtime)) = (key, runtime()) {
         runtime.spawn(async move {
-            let _ = net::cancel(config, &address, key).await;
+            for pause in ABANDONED {
+                tokio::time::sleep(pause).await;
+                // The key is one server process's: once that has ended, this hits nobody.
+                let _ = net::cancel(Arc::clone(&config), &address, key).await;
+            }
         });
     }
 }
