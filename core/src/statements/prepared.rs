@@ -1,19 +1,23 @@
 //! The statements that heys-db has prepared on one connection, and which it will.
 //!
 //! ```text
-//!   Seen ── succeeded twice, the connection is the server's own ──► Named ── used least recently, distrusted,
-//!    ▲                                                                │       slower than unnamed
-//!    └────────────────────────────────────────────────────────────────┘       (Close goes out with the next request)
+//!   Seen ── succeeded twice, the connection is the server's own ──► Preparing ── its request is over ──► Named
+//!    ▲                                                                  │                                 │
+//!    └──── used least recently, distrusted, slower than unnamed ────────┴─────────────────────────────────┘
 //! ```
+//!
+//! A name that is given up is closed with the next request; one whose Parse is in flight not before that is over, since
+//! only then it is known to be ours.
 //!
 //! A name must never change what a text means. So inside an explicit transaction, where an error that only a name can
 //! cause would abort it, texts stay unnamed unless the policy allows names there; elsewhere a named statement that fails
-//! before BindComplete has run nothing, and is to be repeated unnamed.
+//! before BindComplete has run nothing, and is to be repeated unnamed. Behind requests that may do anything, texts stay
+//! unnamed in any case: what they do to names, settings and transactions is not known when the next one is sent.
 
 use super::hash::ById;
 use super::texts::{TextId, Texts};
 
-/// Texts that one connection remembers, named ones included: what the server keeps for us is bounded by this.
+/// Texts that one connection remembers unless told otherwise.
 const MOST: usize = 128;
 /// Successes before a text is named.
 const SUCCESSES: u32 = 2;
@@ -53,6 +57,17 @@ pub enum Plan {
     Bound(u32),
 }
 
+/// Where a request runs, as far as is known when it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a transaction of its own, at once or behind requests that change nothing for it.
+    Own,
+    /// Inside an explicit transaction, with nothing in flight before it.
+    Explicit,
+    /// Behind requests that may do anything.
+    Unknown,
+}
+
 /// A request in flight whose text is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
@@ -63,7 +78,7 @@ pub struct Run {
     /// The server may have used a plan that was made for all values.
     pub generic: bool,
     pub(crate) params: usize,
-    pub(crate) in_transaction: bool,
+    pub(crate) place: Place,
 }
 
 impl Run {
@@ -74,7 +89,7 @@ impl Run {
             plan: Plan::Unnamed,
             generic: false,
             params: 0,
-            in_transaction: true,
+            place: Place::Unknown,
         }
     }
 }
@@ -93,10 +108,14 @@ enum Own {
 pub struct Statements {
     policy: Policy,
     own: Own,
+    /// Texts that are remembered, named ones included: what the server keeps for us is bounded by this.
+    most: usize,
     entries: ById<Entry>,
     /// Counts requests, for the order of use.
     clock: u64,
     last: u32,
+    /// Names that were given up while their Parse was in flight.
+    leaving: Vec<u32>,
     /// Names that the server still has and nobody uses.
     unwanted: Vec<u32>,
 }
@@ -110,42 +129,58 @@ struct Entry {
 
 #[derive(Debug)]
 enum State {
-    Seen { successes: u32 },
-    Named { number: u32, runs: u32 },
+    Seen {
+        successes: u32,
+    },
+    /// The Parse is in flight; requests behind it do without the name, which may turn out to be another's.
+    Preparing {
+        number: u32,
+    },
+    Named {
+        number: u32,
+        runs: u32,
+    },
 }
 
 impl Statements {
     /// Nothing is known yet.
     pub fn new(policy: Policy) -> Statements {
+        Statements::of_at_most(policy, MOST)
+    }
+
+    /// As [`Statements::new`], for so many texts (at least one) instead of 128.
+    pub fn of_at_most(policy: Policy, most: usize) -> Statements {
         Statements {
             policy,
             own: Own::Unknown,
+            most,
             entries: ById::default(),
             clock: 0,
             last: 0,
+            leaving: Vec::new(),
             unwanted: Vec::new(),
         }
     }
 
     /// How a request with this text goes out now.
-    pub fn plan(&mut self, id: TextId, params: usize, in_transaction: bool, texts: &Texts) -> Run {
+    pub fn plan(&mut self, id: TextId, params: usize, place: Place, texts: &Texts) -> Run {
         let mut run = Run {
             text: id,
             plan: Plan::Unnamed,
             generic: false,
             params,
-            in_transaction,
+            place,
         };
         let Some(text) = texts.get(id) else { return run };
         let refused = !self.policy.enabled
             || !text.traits.nameable
             || (self.own == Own::No && !self.policy.behind_pooler)
-            || (in_transaction && !self.policy.in_transactions);
+            || !self.may_name(place);
         if refused {
             return run;
         }
         if text.profile.prefers_unnamed() {
-            self.forget(id, true);
+            self.forget(id);
             return run;
         }
         self.clock += 1;
@@ -161,10 +196,10 @@ impl Statements {
             State::Seen { successes } if *successes >= SUCCESSES && is_own => {
                 self.last = self.last.wrapping_add(1);
                 let number = self.last;
-                entry.state = State::Named { number, runs: 1 };
+                entry.state = State::Preparing { number };
                 run.plan = Plan::Prepare(number);
             }
-            State::Seen { .. } => {}
+            State::Seen { .. } | State::Preparing { .. } => {}
             State::Named { number, runs } => {
                 *runs = runs.wrapping_add(1);
                 if !(*runs % COMPARED == 0 && text.profile.is_worth_comparing()) {
@@ -176,13 +211,21 @@ impl Statements {
         run
     }
 
+    fn may_name(&self, place: Place) -> bool {
+        match place {
+            Place::Own => true,
+            Place::Explicit => self.policy.in_transactions,
+            Place::Unknown => false,
+        }
+    }
+
     /// Whether the server should be asked for its process id along with this run: it would have been named. Asked only
     /// outside transactions, where a pooler gives each request the server that it likes.
     pub fn asks_for_pid(&self, run: &Run) -> bool {
         self.own == Own::Unknown
             && self.policy.enabled
             && !self.policy.behind_pooler
-            && !run.in_transaction
+            && run.place == Place::Own
             && self
                 .entries
                 .get(&run.text)
@@ -205,7 +248,7 @@ impl Statements {
     /// A run could not be written.
     pub fn unsent(&mut self, run: &Run) {
         if let Plan::Prepare(_) = run.plan {
-            self.forget(run.text, false);
+            self.entries.remove(&run.text);
         }
     }
 
@@ -214,9 +257,17 @@ impl Statements {
         self.own = if is_own { Own::Yes } else { Own::No };
     }
 
+    /// The question failed. A cancel that was meant for what ran before says nothing of who answers: it is asked again.
+    pub fn refused_pid(&mut self, code: &str) {
+        self.own = if code == "57014" { Own::Unknown } else { Own::No };
+    }
+
     /// A run is over.
     pub fn finished(&mut self, run: &Run, failed: bool) {
-        let counts = self.policy.enabled && (self.policy.in_transactions || !run.in_transaction);
+        if let Plan::Prepare(number) = run.plan {
+            self.prepared(run.text, number);
+        }
+        let counts = self.policy.enabled && self.may_name(run.place);
         if failed || run.plan != Plan::Unnamed || !counts {
             return;
         }
@@ -242,7 +293,7 @@ impl Statements {
         match run.plan {
             Plan::Unnamed => false,
             // What was not parsed has no name; what was is as good as it would be without one.
-            Plan::Prepare(_) => {
+            Plan::Prepare(number) => {
                 let exists = code == "42P05";
                 if exists {
                     // Somebody else gives names here, too.
@@ -250,14 +301,18 @@ impl Statements {
                     self.policy.behind_pooler = false;
                 }
                 if !bound {
-                    self.forget(run.text, !exists);
+                    self.forget_number(run.text, number);
+                    self.leaving.retain(|&leaving| leaving != number);
+                    self.unwanted.extend((!exists).then_some(number));
                 }
-                exists && !run.in_transaction
+                exists && run.place == Place::Own
             }
             Plan::Bound(_) if bound || severity != "ERROR" || is_outside(code) => false,
-            Plan::Bound(_) => {
-                self.forget(run.text, code != "26000");
-                !run.in_transaction
+            Plan::Bound(number) => {
+                if self.forget_number(run.text, number) && code != "26000" {
+                    self.unwanted.push(number);
+                }
+                run.place == Place::Own
             }
         }
     }
@@ -270,7 +325,12 @@ impl Statements {
         }
         let word = tag.split(|&byte| byte == b' ').next().unwrap_or_default();
         match word {
-            b"DISCARD" | b"DEALLOCATE" if tag.ends_with(b" ALL") => self.entries.clear(),
+            b"DISCARD" | b"DEALLOCATE" if tag.ends_with(b" ALL") => {
+                let unwanted = std::mem::take(&mut self.unwanted);
+                self.distrust();
+                // The rest is gone already.
+                self.unwanted = unwanted;
+            }
             b"DEALLOCATE" | b"DISCARD" | b"CREATE" | b"ALTER" | b"DROP" | b"DO" | b"CALL" => self.distrust(),
             _ => {}
         }
@@ -283,33 +343,61 @@ impl Statements {
         }
     }
 
+    /// The Parse of a name has succeeded, or failed and was taken care of.
+    fn prepared(&mut self, id: TextId, number: u32) {
+        if let Some(at) = self.leaving.iter().position(|&leaving| leaving == number) {
+            self.unwanted.push(self.leaving.swap_remove(at));
+        } else if let Some(Entry { state, .. }) = self.entries.get_mut(&id)
+            && state.number() == Some(number)
+        {
+            *state = State::Named { number, runs: 1 };
+        }
+    }
+
     /// Every name is given up.
     fn distrust(&mut self) {
         for (_, entry) in self.entries.drain() {
-            if let State::Named { number, .. } = entry.state {
-                self.unwanted.push(number);
+            match entry.state {
+                State::Seen { .. } => {}
+                State::Preparing { number } => self.leaving.push(number),
+                State::Named { number, .. } => self.unwanted.push(number),
             }
+        }
+        // The same requests give the same bytes.
+        self.unwanted.sort_unstable();
+    }
+
+    /// Gives up a text and its name.
+    fn forget(&mut self, id: TextId) {
+        match self.entries.remove(&id).map(|entry| entry.state) {
+            Some(State::Preparing { number }) => self.leaving.push(number),
+            Some(State::Named { number, .. }) => self.unwanted.push(number),
+            Some(State::Seen { .. }) | None => {}
         }
     }
 
-    fn forget(&mut self, id: TextId, close: bool) {
-        if let Some(Entry {
-            state: State::Named { number, .. },
-            ..
-        }) = self.entries.remove(&id)
-            && close
-        {
-            self.unwanted.push(number);
-        }
+    /// Forgets a text if it has, or is to have, this name; whether it did.
+    fn forget_number(&mut self, id: TextId, number: u32) -> bool {
+        let has = |entry: &Entry| entry.state.number() == Some(number);
+        self.entries.get(&id).is_some_and(has) && self.entries.remove(&id).is_some()
     }
 
     fn make_room(&mut self) {
-        if self.entries.len() < MOST {
+        if self.entries.len() < self.most {
             return;
         }
-        let least = self.entries.iter().min_by_key(|(_, entry)| entry.used);
+        let least = self.entries.iter().min_by_key(|&(&id, entry)| (entry.used, id));
         if let Some(id) = least.map(|(&id, _)| id) {
-            self.forget(id, true);
+            self.forget(id);
+        }
+    }
+}
+
+impl State {
+    fn number(&self) -> Option<u32> {
+        match *self {
+            State::Seen { .. } => None,
+            State::Preparing { number } | State::Named { number, .. } => Some(number),
         }
     }
 }
@@ -323,191 +411,4 @@ fn is_outside(code: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const POLICY: Policy = Policy {
-        enabled: true,
-        in_transactions: false,
-        behind_pooler: false,
-    };
-
-    struct Peer {
-        statements: Statements,
-        texts: Texts,
-    }
-
-    impl Peer {
-        fn new(policy: Policy) -> Peer {
-            let mut texts = Texts::default();
-            for id in 0..1000 {
-                texts.insert(id, &format!("SELECT $1 + {id}"));
-            }
-            let statements = Statements::new(policy);
-            Peer { statements, texts }
-        }
-
-        fn run(&mut self, id: TextId) -> Plan {
-            self.run_with(id, 1, false)
-        }
-
-        fn run_with(&mut self, id: TextId, params: usize, in_transaction: bool) -> Plan {
-            let run = self.statements.plan(id, params, in_transaction, &self.texts);
-            if self.statements.asks_for_pid(&run) {
-                self.statements.answered_pid(true);
-            }
-            self.statements.finished(&run, false);
-            run.plan
-        }
-
-        fn unwanted(&mut self) -> Vec<u32> {
-            let unwanted = self.statements.unwanted().to_vec();
-            self.statements.sent(false);
-            unwanted
-        }
-
-        fn named(&mut self, id: TextId) -> u32 {
-            for _ in 0..5 {
-                if let Plan::Bound(number) = self.run(id) {
-                    return number;
-                }
-            }
-            panic!("text {id} was not named");
-        }
-    }
-
-    #[test]
-    fn a_text_that_succeeded_twice_is_named_after_the_server_was_asked() {
-        let mut peer = Peer::new(POLICY);
-        let plans: Vec<_> = (0..5).map(|_| peer.run(7)).collect();
-        use Plan::*;
-        assert_eq!(plans, [Unnamed, Unnamed, Unnamed, Prepare(1), Bound(1)]);
-        // Once the connection is known, the third run is named.
-        let plans: Vec<_> = (0..4).map(|_| peer.run(8)).collect();
-        assert_eq!(plans, [Unnamed, Unnamed, Prepare(2), Bound(2)]);
-    }
-
-    #[test]
-    fn behind_a_pooler_nothing_is_named_unless_allowed() {
-        let mut peer = Peer::new(POLICY);
-        for _ in 0..10 {
-            let run = peer.statements.plan(1, 1, false, &peer.texts);
-            if peer.statements.asks_for_pid(&run) {
-                peer.statements.answered_pid(false);
-            }
-            peer.statements.finished(&run, false);
-            assert_eq!(run.plan, Plan::Unnamed);
-        }
-        let behind_pooler = true;
-        let mut peer = Peer::new(Policy {
-            behind_pooler,
-            ..POLICY
-        });
-        assert_eq!(peer.named(1), 1);
-    }
-
-    #[test]
-    fn inside_a_transaction_nothing_is_named_unless_allowed() {
-        let mut peer = Peer::new(POLICY);
-        peer.named(1);
-        assert_eq!(peer.run_with(1, 1, true), Plan::Unnamed);
-        let in_transactions = true;
-        let mut peer = Peer::new(Policy {
-            in_transactions,
-            ..POLICY
-        });
-        peer.named(1);
-        assert_eq!(peer.run_with(1, 1, true), Plan::Bound(1));
-    }
-
-    #[test]
-    fn another_number_of_parameters_stays_unnamed() {
-        let mut peer = Peer::new(POLICY);
-        peer.named(1);
-        assert_eq!(peer.run_with(1, 2, false), Plan::Unnamed);
-        assert_eq!(peer.run(1), Plan::Bound(1));
-    }
-
-    #[test]
-    fn the_one_used_least_recently_makes_room_and_is_closed() {
-        let mut peer = Peer::new(POLICY);
-        for id in 0..MOST as u32 {
-            peer.named(id);
-        }
-        peer.run(0);
-        assert!(peer.unwanted().is_empty());
-        peer.run(500);
-        assert_eq!(peer.unwanted(), [2]);
-        assert_eq!(peer.run(1), Plan::Unnamed);
-        assert_eq!(peer.statements.entries.len(), MOST);
-    }
-
-    #[test]
-    fn a_named_statement_that_fails_before_it_ran_is_repeated() {
-        for (code, closes) in [("0A000", true), ("26000", false), ("42883", true), ("22P02", true)] {
-            let mut peer = Peer::new(POLICY);
-            peer.named(1);
-            let run = peer.statements.plan(1, 1, false, &peer.texts);
-            assert!(peer.statements.failed(&run, false, code, "ERROR"), "{code}");
-            assert_eq!(peer.unwanted().len(), usize::from(closes), "{code}");
-            assert_eq!(peer.run(1), Plan::Unnamed);
-        }
-    }
-
-    #[test]
-    fn what_ran_or_was_stopped_from_outside_is_not_repeated() {
-        let mut peer = Peer::new(POLICY);
-        peer.named(1);
-        let run = peer.statements.plan(1, 1, false, &peer.texts);
-        assert!(!peer.statements.failed(&run, true, "0A000", "ERROR"));
-        for code in ["57014", "55P03", "40P01", "25P02", "53200"] {
-            assert!(!peer.statements.failed(&run, false, code, "ERROR"), "{code}");
-        }
-        assert!(!peer.statements.failed(&run, false, "26000", "FATAL"));
-        assert_eq!(peer.run(1), Plan::Bound(1));
-    }
-
-    #[test]
-    fn a_statement_that_was_not_parsed_has_no_name() {
-        let mut peer = Peer::new(POLICY);
-        peer.named(2);
-        peer.run(1);
-        peer.run(1);
-        let run = peer.statements.plan(1, 1, false, &peer.texts);
-        assert_eq!(run.plan, Plan::Prepare(2));
-        assert!(!peer.statements.failed(&run, false, "42P01", "ERROR"));
-        assert_eq!(peer.run(1), Plan::Unnamed);
-    }
-
-    #[test]
-    fn discard_and_deallocate_are_noticed() {
-        for (tag, closes) in [
-            ("DISCARD ALL", false),
-            ("DEALLOCATE ALL", false),
-            ("DEALLOCATE", true),
-            ("CREATE TABLE", true),
-            ("ALTER TABLE", true),
-        ] {
-            let mut peer = Peer::new(POLICY);
-            peer.named(1);
-            peer.statements.completed(tag.as_bytes());
-            assert_eq!(peer.unwanted().len(), usize::from(closes), "{tag}");
-            assert_eq!(peer.run(1), Plan::Unnamed, "{tag}");
-        }
-        let mut peer = Peer::new(POLICY);
-        peer.named(1);
-        peer.statements.completed(b"UPDATE 3");
-        assert_eq!(peer.run(1), Plan::Bound(1));
-    }
-
-    #[test]
-    fn settings_that_change_constants_end_all_names() {
-        let mut peer = Peer::new(POLICY);
-        peer.named(1);
-        peer.statements.parameter_changed("application_name");
-        assert_eq!(peer.run(1), Plan::Bound(1));
-        peer.statements.parameter_changed("TimeZone");
-        assert_eq!(peer.run(1), Plan::Unnamed);
-        assert_eq!(peer.unwanted(), [1]);
-    }
-}
+mod tests;

@@ -137,6 +137,20 @@ fn another_process_or_no_answer_leaves_it_unnamed() {
 }
 
 #[test]
+fn a_question_that_anothers_cancel_has_hit_is_asked_again() {
+    let (mut wire, mut texts) = seen_twice(ON);
+    let hit = [error("57014", "canceling statement"), ready(b'I')].concat();
+    for answer_to_question in [hit, pid("7")] {
+        send(&mut wire, &texts);
+        assert_eq!(summary(&take(&mut wire)), "QPBDES");
+        let all = [answer_to_question, reply(true, b'I')].concat();
+        assert_eq!(answer(&mut wire, &mut texts, &all), RESULT);
+    }
+    send(&mut wire, &texts);
+    assert_eq!(summary(&take(&mut wire)), "P(__heys_1)B(__heys_1)DES");
+}
+
+#[test]
 fn a_name_that_fails_before_bind_is_repeated_and_closed_with_the_next_request() {
     let prepare = || {
         let (mut wire, mut texts) = seen_twice(Policy {
@@ -179,6 +193,18 @@ fn an_error_after_bind_is_an_error() {
         answer(&mut wire, &mut texts, &failed),
         "error 0A000 not so (34)\nReady(Idle)"
     );
+}
+
+#[test]
+fn behind_what_is_in_flight_nothing_is_named_though_it_were_allowed_in_transactions() {
+    let (mut wire, texts) = seen_twice(Policy {
+        behind_pooler: true,
+        in_transactions: true,
+        ..ON
+    });
+    wire.query("SET TimeZone = 'Asia/Tokyo'").unwrap();
+    send(&mut wire, &texts);
+    assert_eq!(summary(&take(&mut wire)), "QPBDES");
 }
 
 #[test]
