@@ -1,0 +1,188 @@
+//! One connection's statements, run by run.
+
+use super::*;
+
+const POLICY: Policy = Policy {
+    enabled: true,
+    in_transactions: false,
+    behind_pooler: false,
+};
+
+struct Peer {
+    statements: Statements,
+    texts: Texts,
+}
+
+impl Peer {
+    fn new(policy: Policy) -> Peer {
+        let mut texts = Texts::default();
+        for id in 0..1000 {
+            texts.insert(id, &format!("SELECT $1 + {id}"));
+        }
+        let statements = Statements::new(policy);
+        Peer { statements, texts }
+    }
+
+    fn run(&mut self, id: TextId) -> Plan {
+        self.run_with(id, 1, false)
+    }
+
+    fn run_with(&mut self, id: TextId, params: usize, in_transaction: bool) -> Plan {
+        let run = self.statements.plan(id, params, in_transaction, &self.texts);
+        if self.statements.asks_for_pid(&run) {
+            self.statements.answered_pid(true);
+        }
+        self.statements.finished(&run, false);
+        run.plan
+    }
+
+    fn unwanted(&mut self) -> Vec<u32> {
+        let unwanted = self.statements.unwanted().to_vec();
+        self.statements.sent(false);
+        unwanted
+    }
+
+    fn named(&mut self, id: TextId) -> u32 {
+        for _ in 0..5 {
+            if let Plan::Bound(number) = self.run(id) {
+                return number;
+            }
+        }
+        panic!("text {id} was not named");
+    }
+}
+
+#[test]
+fn a_text_that_succeeded_twice_is_named_after_the_server_was_asked() {
+    let mut peer = Peer::new(POLICY);
+    let plans: Vec<_> = (0..5).map(|_| peer.run(7)).collect();
+    use Plan::*;
+    assert_eq!(plans, [Unnamed, Unnamed, Unnamed, Prepare(1), Bound(1)]);
+    // Once the connection is known, the third run is named.
+    let plans: Vec<_> = (0..4).map(|_| peer.run(8)).collect();
+    assert_eq!(plans, [Unnamed, Unnamed, Prepare(2), Bound(2)]);
+}
+
+#[test]
+fn behind_a_pooler_nothing_is_named_unless_allowed() {
+    let mut peer = Peer::new(POLICY);
+    for _ in 0..10 {
+        let run = peer.statements.plan(1, 1, false, &peer.texts);
+        if peer.statements.asks_for_pid(&run) {
+            peer.statements.answered_pid(false);
+        }
+        peer.statements.finished(&run, false);
+        assert_eq!(run.plan, Plan::Unnamed);
+    }
+    let behind_pooler = true;
+    let mut peer = Peer::new(Policy {
+        behind_pooler,
+        ..POLICY
+    });
+    assert_eq!(peer.named(1), 1);
+}
+
+#[test]
+fn inside_a_transaction_nothing_is_named_unless_allowed() {
+    let mut peer = Peer::new(POLICY);
+    peer.named(1);
+    assert_eq!(peer.run_with(1, 1, true), Plan::Unnamed);
+    let in_transactions = true;
+    let mut peer = Peer::new(Policy {
+        in_transactions,
+        ..POLICY
+    });
+    peer.named(1);
+    assert_eq!(peer.run_with(1, 1, true), Plan::Bound(1));
+}
+
+#[test]
+fn another_number_of_parameters_stays_unnamed() {
+    let mut peer = Peer::new(POLICY);
+    peer.named(1);
+    assert_eq!(peer.run_with(1, 2, false), Plan::Unnamed);
+    assert_eq!(peer.run(1), Plan::Bound(1));
+}
+
+#[test]
+fn the_one_used_least_recently_makes_room_and_is_closed() {
+    let mut peer = Peer::new(POLICY);
+    for id in 0..MOST as u32 {
+        peer.named(id);
+    }
+    peer.run(0);
+    assert!(peer.unwanted().is_empty());
+    peer.run(500);
+    assert_eq!(peer.unwanted(), [2]);
+    assert_eq!(peer.run(1), Plan::Unnamed);
+    assert_eq!(peer.statements.entries.len(), MOST);
+}
+
+#[test]
+fn a_named_statement_that_fails_before_it_ran_is_repeated() {
+    for (code, closes) in [("0A000", true), ("26000", false), ("42883", true), ("22P02", true)] {
+        let mut peer = Peer::new(POLICY);
+        peer.named(1);
+        let run = peer.statements.plan(1, 1, false, &peer.texts);
+        assert!(peer.statements.failed(&run, false, code, "ERROR"), "{code}");
+        assert_eq!(peer.unwanted().len(), usize::from(closes), "{code}");
+        assert_eq!(peer.run(1), Plan::Unnamed);
+    }
+}
+
+#[test]
+fn what_ran_or_was_stopped_from_outside_is_not_repeated() {
+    let mut peer = Peer::new(POLICY);
+    peer.named(1);
+    let run = peer.statements.plan(1, 1, false, &peer.texts);
+    assert!(!peer.statements.failed(&run, true, "0A000", "ERROR"));
+    for code in ["57014", "55P03", "40P01", "25P02", "53200"] {
+        assert!(!peer.statements.failed(&run, false, code, "ERROR"), "{code}");
+    }
+    assert!(!peer.statements.failed(&run, false, "26000", "FATAL"));
+    assert_eq!(peer.run(1), Plan::Bound(1));
+}
+
+#[test]
+fn a_statement_that_was_not_parsed_has_no_name() {
+    let mut peer = Peer::new(POLICY);
+    peer.named(2);
+    peer.run(1);
+    peer.run(1);
+    let run = peer.statements.plan(1, 1, false, &peer.texts);
+    assert_eq!(run.plan, Plan::Prepare(2));
+    assert!(!peer.statements.failed(&run, false, "42P01", "ERROR"));
+    assert_eq!(peer.run(1), Plan::Unnamed);
+}
+
+#[test]
+fn discard_and_deallocate_are_noticed() {
+    for (tag, closes) in [
+        ("DISCARD ALL", false),
+        ("DEALLOCATE ALL", false),
+        ("DEALLOCATE", true),
+        ("CREATE TABLE", true),
+        ("ALTER TABLE", true),
+    ] {
+        let mut peer = Peer::new(POLICY);
+        peer.named(1);
+        peer.statements.completed(tag.as_bytes());
+        assert_eq!(peer.unwanted().len(), usize::from(closes), "{tag}");
+        assert_eq!(peer.run(1), Plan::Unnamed, "{tag}");
+    }
+    let mut peer = Peer::new(POLICY);
+    peer.named(1);
+    peer.statements.completed(b"UPDATE 3");
+    assert_eq!(peer.run(1), Plan::Bound(1));
+}
+
+#[test]
+fn settings_that_change_constants_end_all_names() {
+    let mut peer = Peer::new(POLICY);
+    peer.named(1);
+    peer.statements.parameter_changed("application_name");
+    assert_eq!(peer.run(1), Plan::Bound(1));
+    peer.statements.parameter_changed("TimeZone");
+    assert_eq!(peer.run(1), Plan::Unnamed);
+    assert_eq!(peer.unwanted(), [1]);
+}
