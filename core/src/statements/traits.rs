@@ -126,7 +126,7 @@ impl Reader {
     }
 
     fn word(&mut self, word: &[u8], qualified: bool) {
-        let mut buffer = [0; 24];
+        let mut buffer = [0; 32];
         let word = lower(word, &mut buffer);
         if self.first.is_none() {
             let planned = word.is_some_and(|word| PLANNED.contains(&word));
@@ -189,6 +189,13 @@ mod tests {
             "SELECT substr(name, 1, 3) FROM t LEFT JOIN u USING (id) ORDER BY 1 LIMIT 5",
         ] {
             assert_eq!(traits(text), (true, true), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_function_on_the_list_leads() {
+        for name in FUNCTIONS.split(' ') {
+            assert_eq!(traits(&format!("SELECT {name}($1)")), (true, true), "{name}");
         }
     }
 
