@@ -116,6 +116,11 @@ impl Wire {
         self.session.statements = Statements::new(policy);
     }
 
+    /// As [`Wire::prepare_by_itself`], remembering so many texts (at least one), named ones included, instead of 128.
+    pub fn prepare_at_most(&mut self, policy: Policy, most: usize) {
+        self.session.statements = Statements::of_at_most(policy, most);
+    }
+
     /// As [`Wire::query`], with a text that is known to `texts`, so that its time is noted by [`Wire::finished`].
     pub fn query_known(&mut self, text: TextId, texts: &Texts, now: Duration) -> Result<()> {
         self.session.query_known(text, texts, now)

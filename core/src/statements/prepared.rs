@@ -13,7 +13,7 @@
 use super::hash::ById;
 use super::texts::{TextId, Texts};
 
-/// Texts that one connection remembers, named ones included: what the server keeps for us is bounded by this.
+/// Texts that one connection remembers unless told otherwise.
 const MOST: usize = 128;
 /// Successes before a text is named.
 const SUCCESSES: u32 = 2;
@@ -93,6 +93,8 @@ enum Own {
 pub struct Statements {
     policy: Policy,
     own: Own,
+    /// Texts that are remembered, named ones included: what the server keeps for us is bounded by this.
+    most: usize,
     entries: ById<Entry>,
     /// Counts requests, for the order of use.
     clock: u64,
@@ -117,9 +119,15 @@ enum State {
 impl Statements {
     /// Nothing is known yet.
     pub fn new(policy: Policy) -> Statements {
+        Statements::of_at_most(policy, MOST)
+    }
+
+    /// As [`Statements::new`], for so many texts (at least one) instead of 128.
+    pub fn of_at_most(policy: Policy, most: usize) -> Statements {
         Statements {
             policy,
             own: Own::Unknown,
+            most,
             entries: ById::default(),
             clock: 0,
             last: 0,
@@ -290,6 +298,8 @@ impl Statements {
                 self.unwanted.push(number);
             }
         }
+        // The same requests give the same bytes.
+        self.unwanted.sort_unstable();
     }
 
     fn forget(&mut self, id: TextId, close: bool) {
@@ -304,10 +314,10 @@ impl Statements {
     }
 
     fn make_room(&mut self) {
-        if self.entries.len() < MOST {
+        if self.entries.len() < self.most {
             return;
         }
-        let least = self.entries.iter().min_by_key(|(_, entry)| entry.used);
+        let least = self.entries.iter().min_by_key(|&(&id, entry)| (entry.used, id));
         if let Some(id) = least.map(|(&id, _)| id) {
             self.forget(id, true);
         }

@@ -119,6 +119,28 @@ fn the_one_used_least_recently_makes_room_and_is_closed() {
 }
 
 #[test]
+fn names_are_given_up_in_the_same_order_each_time() {
+    for _ in 0..20 {
+        let mut peer = Peer::new(POLICY);
+        peer.statements = Statements::of_at_most(POLICY, 8);
+        let runs: Vec<_> = (0..8)
+            .map(|id| peer.statements.plan(id, 1, false, &peer.texts))
+            .collect();
+        runs.iter().for_each(|run| peer.statements.finished(run, false));
+        // All were used at the same time: the one of the smallest number makes room.
+        peer.run(100);
+        let mut left: Vec<_> = peer.statements.entries.keys().copied().collect();
+        left.sort_unstable();
+        assert_eq!(left, [1, 2, 3, 4, 5, 6, 7, 100]);
+        for id in 1..8 {
+            peer.named(id);
+        }
+        peer.statements.parameter_changed("TimeZone");
+        assert_eq!(peer.unwanted(), [1, 2, 3, 4, 5, 6, 7]);
+    }
+}
+
+#[test]
 fn a_named_statement_that_fails_before_it_ran_is_repeated() {
     for (code, closes) in [("0A000", true), ("26000", false), ("42883", true), ("22P02", true)] {
         let mut peer = Peer::new(POLICY);
