@@ -12,7 +12,7 @@ use super::receive::{Frame, ReceiveBuffer};
 use super::startup::Authentication;
 use super::{Event, Extended, Known, RowSink, ServerError, SinkState, Startup, Target, TransactionStatus, requests};
 use crate::error::Kind;
-use crate::statements::{Plan, Policy, Run, Statements, TextId, Texts};
+use crate::statements::{Place, Plan, Policy, Run, Statements, TextId, Texts};
 use crate::{Error, Result};
 
 /// PostgreSQL's MaxAllocSize: no message's content is longer (memutils.h, stringinfo.c). The length word adds 4.
@@ -176,11 +176,12 @@ impl Session {
     pub(super) fn known(&mut self, query: &Known<'_>, texts: &Texts, now: Duration) -> Result<()> {
         self.may_request()?;
         let sql = texts.sql(query.text).ok_or_else(unknown_text)?;
-        let autocommit = match self.requests.is_empty() {
-            true => self.status == TransactionStatus::Idle,
-            false => query.autocommit,
+        let place = match (self.requests.is_empty(), self.status, query.autocommit) {
+            (true, TransactionStatus::Idle, _) | (false, _, true) => Place::Own,
+            (true, ..) => Place::Explicit,
+            (false, _, false) => Place::Unknown,
         };
-        let run = self.statements.plan(query.text, query.params.len(), !autocommit, texts);
+        let run = self.statements.plan(query.text, query.params.len(), place, texts);
         let asks = self.statements.asks_for_pid(&run);
         let name = match run.plan {
             Plan::Unnamed => Name::default(),

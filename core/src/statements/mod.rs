@@ -12,6 +12,6 @@ mod profile;
 mod texts;
 mod traits;
 
-pub use prepared::{Plan, Policy, Run, Statements};
+pub use prepared::{Place, Plan, Policy, Run, Statements};
 pub use texts::{TextId, Texts};
 pub use traits::Traits;

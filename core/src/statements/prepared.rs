@@ -8,7 +8,8 @@
 //!
 //! A name must never change what a text means. So inside an explicit transaction, where an error that only a name can
 //! cause would abort it, texts stay unnamed unless the policy allows names there; elsewhere a named statement that fails
-//! before BindComplete has run nothing, and is to be repeated unnamed.
+//! before BindComplete has run nothing, and is to be repeated unnamed. Behind requests that may do anything, texts stay
+//! unnamed in any case: what they do to names, settings and transactions is not known when the next one is sent.
 
 use super::hash::ById;
 use super::texts::{TextId, Texts};
@@ -53,6 +54,17 @@ pub enum Plan {
     Bound(u32),
 }
 
+/// Where a request runs, as far as is known when it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a transaction of its own, at once or behind requests that change nothing for it.
+    Own,
+    /// Inside an explicit transaction, with nothing in flight before it.
+    Explicit,
+    /// Behind requests that may do anything.
+    Unknown,
+}
+
 /// A request in flight whose text is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
@@ -63,7 +75,7 @@ pub struct Run {
     /// The server may have used a plan that was made for all values.
     pub generic: bool,
     pub(crate) params: usize,
-    pub(crate) in_transaction: bool,
+    pub(crate) place: Place,
 }
 
 impl Run {
@@ -74,7 +86,7 @@ impl Run {
             plan: Plan::Unnamed,
             generic: false,
             params: 0,
-            in_transaction: true,
+            place: Place::Unknown,
         }
     }
 }
@@ -136,19 +148,19 @@ impl Statements {
     }
 
     /// How a request with this text goes out now.
-    pub fn plan(&mut self, id: TextId, params: usize, in_transaction: bool, texts: &Texts) -> Run {
+    pub fn plan(&mut self, id: TextId, params: usize, place: Place, texts: &Texts) -> Run {
         let mut run = Run {
             text: id,
             plan: Plan::Unnamed,
             generic: false,
             params,
-            in_transaction,
+            place,
         };
         let Some(text) = texts.get(id) else { return run };
         let refused = !self.policy.enabled
             || !text.traits.nameable
             || (self.own == Own::No && !self.policy.behind_pooler)
-            || (in_transaction && !self.policy.in_transactions);
+            || !self.may_name(place);
         if refused {
             return run;
         }
@@ -184,13 +196,21 @@ impl Statements {
         run
     }
 
+    fn may_name(&self, place: Place) -> bool {
+        match place {
+            Place::Own => true,
+            Place::Explicit => self.policy.in_transactions,
+            Place::Unknown => false,
+        }
+    }
+
     /// Whether the server should be asked for its process id along with this run: it would have been named. Asked only
     /// outside transactions, where a pooler gives each request the server that it likes.
     pub fn asks_for_pid(&self, run: &Run) -> bool {
         self.own == Own::Unknown
             && self.policy.enabled
             && !self.policy.behind_pooler
-            && !run.in_transaction
+            && run.place == Place::Own
             && self
                 .entries
                 .get(&run.text)
@@ -224,7 +244,7 @@ impl Statements {
 
     /// A run is over.
     pub fn finished(&mut self, run: &Run, failed: bool) {
-        let counts = self.policy.enabled && (self.policy.in_transactions || !run.in_transaction);
+        let counts = self.policy.enabled && self.may_name(run.place);
         if failed || run.plan != Plan::Unnamed || !counts {
             return;
         }
@@ -260,12 +280,12 @@ impl Statements {
                 if !bound {
                     self.forget(run.text, !exists);
                 }
-                exists && !run.in_transaction
+                exists && run.place == Place::Own
             }
             Plan::Bound(_) if bound || severity != "ERROR" || is_outside(code) => false,
             Plan::Bound(_) => {
                 self.forget(run.text, code != "26000");
-                !run.in_transaction
+                run.place == Place::Own
             }
         }
     }

@@ -182,6 +182,18 @@ fn an_error_after_bind_is_an_error() {
 }
 
 #[test]
+fn behind_what_is_in_flight_nothing_is_named_though_it_were_allowed_in_transactions() {
+    let (mut wire, texts) = seen_twice(Policy {
+        behind_pooler: true,
+        in_transactions: true,
+        ..ON
+    });
+    wire.query("SET TimeZone = 'Asia/Tokyo'").unwrap();
+    send(&mut wire, &texts);
+    assert_eq!(summary(&take(&mut wire)), "QPBDES");
+}
+
+#[test]
 fn in_a_transaction_and_behind_what_is_in_flight_nothing_is_named() {
     let (mut wire, mut texts) = seen_twice(Policy {
         behind_pooler: true,

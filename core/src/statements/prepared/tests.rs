@@ -24,11 +24,11 @@ impl Peer {
     }
 
     fn run(&mut self, id: TextId) -> Plan {
-        self.run_with(id, 1, false)
+        self.run_with(id, 1, Place::Own)
     }
 
-    fn run_with(&mut self, id: TextId, params: usize, in_transaction: bool) -> Plan {
-        let run = self.statements.plan(id, params, in_transaction, &self.texts);
+    fn run_with(&mut self, id: TextId, params: usize, place: Place) -> Plan {
+        let run = self.statements.plan(id, params, place, &self.texts);
         if self.statements.asks_for_pid(&run) {
             self.statements.answered_pid(true);
         }
@@ -67,7 +67,7 @@ fn a_text_that_succeeded_twice_is_named_after_the_server_was_asked() {
 fn behind_a_pooler_nothing_is_named_unless_allowed() {
     let mut peer = Peer::new(POLICY);
     for _ in 0..10 {
-        let run = peer.statements.plan(1, 1, false, &peer.texts);
+        let run = peer.statements.plan(1, 1, Place::Own, &peer.texts);
         if peer.statements.asks_for_pid(&run) {
             peer.statements.answered_pid(false);
         }
@@ -86,21 +86,37 @@ fn behind_a_pooler_nothing_is_named_unless_allowed() {
 fn inside_a_transaction_nothing_is_named_unless_allowed() {
     let mut peer = Peer::new(POLICY);
     peer.named(1);
-    assert_eq!(peer.run_with(1, 1, true), Plan::Unnamed);
+    assert_eq!(peer.run_with(1, 1, Place::Explicit), Plan::Unnamed);
     let in_transactions = true;
     let mut peer = Peer::new(Policy {
         in_transactions,
         ..POLICY
     });
     peer.named(1);
-    assert_eq!(peer.run_with(1, 1, true), Plan::Bound(1));
+    assert_eq!(peer.run_with(1, 1, Place::Explicit), Plan::Bound(1));
+}
+
+#[test]
+fn behind_what_may_do_anything_nothing_is_named_or_learnt() {
+    let mut peer = Peer::new(Policy {
+        in_transactions: true,
+        ..POLICY
+    });
+    peer.named(1);
+    for _ in 0..5 {
+        assert_eq!(peer.run_with(1, 1, Place::Unknown), Plan::Unnamed);
+        assert_eq!(peer.run_with(2, 1, Place::Unknown), Plan::Unnamed);
+        peer.statements.finished(&Run::unnamed(3), false);
+    }
+    assert_eq!(peer.run(1), Plan::Bound(1));
+    assert_eq!(peer.statements.entries.len(), 1);
 }
 
 #[test]
 fn another_number_of_parameters_stays_unnamed() {
     let mut peer = Peer::new(POLICY);
     peer.named(1);
-    assert_eq!(peer.run_with(1, 2, false), Plan::Unnamed);
+    assert_eq!(peer.run_with(1, 2, Place::Own), Plan::Unnamed);
     assert_eq!(peer.run(1), Plan::Bound(1));
 }
 
@@ -124,7 +140,7 @@ fn names_are_given_up_in_the_same_order_each_time() {
         let mut peer = Peer::new(POLICY);
         peer.statements = Statements::of_at_most(POLICY, 8);
         let runs: Vec<_> = (0..8)
-            .map(|id| peer.statements.plan(id, 1, false, &peer.texts))
+            .map(|id| peer.statements.plan(id, 1, Place::Own, &peer.texts))
             .collect();
         runs.iter().for_each(|run| peer.statements.finished(run, false));
         // All were used at the same time: the one of the smallest number makes room.
@@ -145,7 +161,7 @@ fn a_named_statement_that_fails_before_it_ran_is_repeated() {
     for (code, closes) in [("0A000", true), ("26000", false), ("42883", true), ("22P02", true)] {
         let mut peer = Peer::new(POLICY);
         peer.named(1);
-        let run = peer.statements.plan(1, 1, false, &peer.texts);
+        let run = peer.statements.plan(1, 1, Place::Own, &peer.texts);
         assert!(peer.statements.failed(&run, false, code, "ERROR"), "{code}");
         assert_eq!(peer.unwanted().len(), usize::from(closes), "{code}");
         assert_eq!(peer.run(1), Plan::Unnamed);
@@ -156,7 +172,7 @@ fn a_named_statement_that_fails_before_it_ran_is_repeated() {
 fn what_ran_or_was_stopped_from_outside_is_not_repeated() {
     let mut peer = Peer::new(POLICY);
     peer.named(1);
-    let run = peer.statements.plan(1, 1, false, &peer.texts);
+    let run = peer.statements.plan(1, 1, Place::Own, &peer.texts);
     assert!(!peer.statements.failed(&run, true, "0A000", "ERROR"));
     for code in ["57014", "55P03", "40P01", "25P02", "53200"] {
         assert!(!peer.statements.failed(&run, false, code, "ERROR"), "{code}");
@@ -171,7 +187,7 @@ fn a_statement_that_was_not_parsed_has_no_name() {
     peer.named(2);
     peer.run(1);
     peer.run(1);
-    let run = peer.statements.plan(1, 1, false, &peer.texts);
+    let run = peer.statements.plan(1, 1, Place::Own, &peer.texts);
     assert_eq!(run.plan, Plan::Prepare(2));
     assert!(!peer.statements.failed(&run, false, "42P01", "ERROR"));
     assert_eq!(peer.run(1), Plan::Unnamed);
