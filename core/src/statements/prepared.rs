@@ -1,10 +1,13 @@
 //! The statements that heys-db has prepared on one connection, and which it will.
 //!
 //! ```text
-//!   Seen ── succeeded twice, the connection is the server's own ──► Named ── used least recently, distrusted,
-//!    ▲                                                                │       slower than unnamed
-//!    └────────────────────────────────────────────────────────────────┘       (Close goes out with the next request)
+//!   Seen ── succeeded twice, the connection is the server's own ──► Preparing ── its request is over ──► Named
+//!    ▲                                                                  │                                 │
+//!    └──── used least recently, distrusted, slower than unnamed ────────┴─────────────────────────────────┘
 //! ```
+//!
+//! A name that is given up is closed with the next request; one whose Parse is in flight not before that is over, since
+//! only then it is known to be ours.
 //!
 //! A name must never change what a text means. So inside an explicit transaction, where an error that only a name can
 //! cause would abort it, texts stay unnamed unless the policy allows names there; elsewhere a named statement that fails
@@ -111,6 +114,8 @@ pub struct Statements {
     /// Counts requests, for the order of use.
     clock: u64,
     last: u32,
+    /// Names that were given up while their Parse was in flight.
+    leaving: Vec<u32>,
     /// Names that the server still has and nobody uses.
     unwanted: Vec<u32>,
 }
@@ -124,8 +129,17 @@ struct Entry {
 
 #[derive(Debug)]
 enum State {
-    Seen { successes: u32 },
-    Named { number: u32, runs: u32 },
+    Seen {
+        successes: u32,
+    },
+    /// The Parse is in flight; requests behind it do without the name, which may turn out to be another's.
+    Preparing {
+        number: u32,
+    },
+    Named {
+        number: u32,
+        runs: u32,
+    },
 }
 
 impl Statements {
@@ -143,6 +157,7 @@ impl Statements {
             entries: ById::default(),
             clock: 0,
             last: 0,
+            leaving: Vec::new(),
             unwanted: Vec::new(),
         }
     }
@@ -165,7 +180,7 @@ impl Statements {
             return run;
         }
         if text.profile.prefers_unnamed() {
-            self.forget(id, true);
+            self.forget(id);
             return run;
         }
         self.clock += 1;
@@ -181,10 +196,10 @@ impl Statements {
             State::Seen { successes } if *successes >= SUCCESSES && is_own => {
                 self.last = self.last.wrapping_add(1);
                 let number = self.last;
-                entry.state = State::Named { number, runs: 1 };
+                entry.state = State::Preparing { number };
                 run.plan = Plan::Prepare(number);
             }
-            State::Seen { .. } => {}
+            State::Seen { .. } | State::Preparing { .. } => {}
             State::Named { number, runs } => {
                 *runs = runs.wrapping_add(1);
                 if !(*runs % COMPARED == 0 && text.profile.is_worth_comparing()) {
@@ -233,7 +248,7 @@ impl Statements {
     /// A run could not be written.
     pub fn unsent(&mut self, run: &Run) {
         if let Plan::Prepare(_) = run.plan {
-            self.forget(run.text, false);
+            self.entries.remove(&run.text);
         }
     }
 
@@ -244,6 +259,9 @@ impl Statements {
 
     /// A run is over.
     pub fn finished(&mut self, run: &Run, failed: bool) {
+        if let Plan::Prepare(number) = run.plan {
+            self.prepared(run.text, number);
+        }
         let counts = self.policy.enabled && self.may_name(run.place);
         if failed || run.plan != Plan::Unnamed || !counts {
             return;
@@ -270,7 +288,7 @@ impl Statements {
         match run.plan {
             Plan::Unnamed => false,
             // What was not parsed has no name; what was is as good as it would be without one.
-            Plan::Prepare(_) => {
+            Plan::Prepare(number) => {
                 let exists = code == "42P05";
                 if exists {
                     // Somebody else gives names here, too.
@@ -278,13 +296,17 @@ impl Statements {
                     self.policy.behind_pooler = false;
                 }
                 if !bound {
-                    self.forget(run.text, !exists);
+                    self.forget_number(run.text, number);
+                    self.leaving.retain(|&leaving| leaving != number);
+                    self.unwanted.extend((!exists).then_some(number));
                 }
                 exists && run.place == Place::Own
             }
             Plan::Bound(_) if bound || severity != "ERROR" || is_outside(code) => false,
-            Plan::Bound(_) => {
-                self.forget(run.text, code != "26000");
+            Plan::Bound(number) => {
+                if self.forget_number(run.text, number) && code != "26000" {
+                    self.unwanted.push(number);
+                }
                 run.place == Place::Own
             }
         }
@@ -298,7 +320,12 @@ impl Statements {
         }
         let word = tag.split(|&byte| byte == b' ').next().unwrap_or_default();
         match word {
-            b"DISCARD" | b"DEALLOCATE" if tag.ends_with(b" ALL") => self.entries.clear(),
+            b"DISCARD" | b"DEALLOCATE" if tag.ends_with(b" ALL") => {
+                let unwanted = std::mem::take(&mut self.unwanted);
+                self.distrust();
+                // The rest is gone already.
+                self.unwanted = unwanted;
+            }
             b"DEALLOCATE" | b"DISCARD" | b"CREATE" | b"ALTER" | b"DROP" | b"DO" | b"CALL" => self.distrust(),
             _ => {}
         }
@@ -311,26 +338,43 @@ impl Statements {
         }
     }
 
+    /// The Parse of a name has succeeded, or failed and was taken care of.
+    fn prepared(&mut self, id: TextId, number: u32) {
+        if let Some(at) = self.leaving.iter().position(|&leaving| leaving == number) {
+            self.unwanted.push(self.leaving.swap_remove(at));
+        } else if let Some(Entry { state, .. }) = self.entries.get_mut(&id)
+            && state.number() == Some(number)
+        {
+            *state = State::Named { number, runs: 1 };
+        }
+    }
+
     /// Every name is given up.
     fn distrust(&mut self) {
         for (_, entry) in self.entries.drain() {
-            if let State::Named { number, .. } = entry.state {
-                self.unwanted.push(number);
+            match entry.state {
+                State::Seen { .. } => {}
+                State::Preparing { number } => self.leaving.push(number),
+                State::Named { number, .. } => self.unwanted.push(number),
             }
         }
         // The same requests give the same bytes.
         self.unwanted.sort_unstable();
     }
 
-    fn forget(&mut self, id: TextId, close: bool) {
-        if let Some(Entry {
-            state: State::Named { number, .. },
-            ..
-        }) = self.entries.remove(&id)
-            && close
-        {
-            self.unwanted.push(number);
+    /// Gives up a text and its name.
+    fn forget(&mut self, id: TextId) {
+        match self.entries.remove(&id).map(|entry| entry.state) {
+            Some(State::Preparing { number }) => self.leaving.push(number),
+            Some(State::Named { number, .. }) => self.unwanted.push(number),
+            Some(State::Seen { .. }) | None => {}
         }
+    }
+
+    /// Forgets a text if it has, or is to have, this name; whether it did.
+    fn forget_number(&mut self, id: TextId, number: u32) -> bool {
+        let has = |entry: &Entry| entry.state.number() == Some(number);
+        self.entries.get(&id).is_some_and(has) && self.entries.remove(&id).is_some()
     }
 
     fn make_room(&mut self) {
@@ -339,7 +383,16 @@ impl Statements {
         }
         let least = self.entries.iter().min_by_key(|&(&id, entry)| (entry.used, id));
         if let Some(id) = least.map(|(&id, _)| id) {
-            self.forget(id, true);
+            self.forget(id);
+        }
+    }
+}
+
+impl State {
+    fn number(&self) -> Option<u32> {
+        match *self {
+            State::Seen { .. } => None,
+            State::Preparing { number } | State::Named { number, .. } => Some(number),
         }
     }
 }

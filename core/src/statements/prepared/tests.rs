@@ -193,6 +193,65 @@ fn a_statement_that_was_not_parsed_has_no_name() {
     assert_eq!(peer.run(1), Plan::Unnamed);
 }
 
+/// A text whose Parse is in flight.
+fn preparing(peer: &mut Peer) -> Run {
+    peer.named(100);
+    peer.run(1);
+    peer.run(1);
+    let run = peer.statements.plan(1, 1, Place::Own, &peer.texts);
+    assert_eq!(run.plan, Plan::Prepare(2));
+    run
+}
+
+#[test]
+fn behind_its_parse_a_name_is_not_bound_since_it_may_be_anothers() {
+    let mut peer = Peer::new(POLICY);
+    let run = preparing(&mut peer);
+    assert_eq!(peer.run(1), Plan::Unnamed);
+    assert!(peer.statements.failed(&run, false, "42P05", "ERROR"));
+    peer.statements.finished(&run, true);
+    assert_eq!(peer.run(1), Plan::Unnamed);
+    assert!(peer.unwanted().is_empty());
+}
+
+#[test]
+fn a_name_given_up_while_its_parse_is_in_flight_is_closed_after_that_if_it_is_ours() {
+    for (error, bound, closes) in [
+        (None, true, true),
+        (Some("22012"), true, true),
+        (Some("57014"), false, true),
+        (Some("42P05"), false, false),
+    ] {
+        for give_up in [
+            (|peer| peer.statements.parameter_changed("TimeZone")) as fn(&mut Peer),
+            |peer| peer.statements.completed(b"DISCARD ALL"),
+        ] {
+            let mut peer = Peer::new(POLICY);
+            let run = preparing(&mut peer);
+            give_up(&mut peer);
+            assert!(!peer.unwanted().contains(&2), "{error:?}");
+            if let Some(code) = error {
+                peer.statements.failed(&run, bound, code, "ERROR");
+            }
+            peer.statements.finished(&run, error.is_some());
+            assert_eq!(peer.unwanted() == [2], closes, "{error:?}");
+            assert!(peer.statements.leaving.is_empty());
+        }
+    }
+}
+
+#[test]
+fn an_older_name_that_fails_does_not_take_a_newer_one_of_its_text_away() {
+    let mut peer = Peer::new(POLICY);
+    peer.named(1);
+    let older = peer.statements.plan(1, 1, Place::Own, &peer.texts);
+    peer.statements.parameter_changed("TimeZone");
+    assert_eq!(peer.named(1), 2);
+    assert_eq!(peer.unwanted(), [1]);
+    assert!(peer.statements.failed(&older, false, "26000", "ERROR"));
+    assert_eq!(peer.run(1), Plan::Bound(2));
+}
+
 #[test]
 fn discard_and_deallocate_are_noticed() {
     for (tag, closes) in [
