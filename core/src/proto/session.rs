@@ -474,9 +474,9 @@ impl Session {
     fn error(&mut self, frame: Frame) -> Result<Option<Event>> {
         let error = ServerError::parse(self.received.body(frame), frame.length)?;
         let run = match self.requests.front() {
-            // A FATAL error ends the session whoever asked; without an answer the connection counts as not our own.
+            // A FATAL error ends the session whoever asked.
             Some(Request { form: Form::Pid, .. }) if error.severity() == "ERROR" => {
-                self.statements.answered_pid(false);
+                self.statements.refused_pid(error.code());
                 return Ok(None);
             }
             Some(Request {

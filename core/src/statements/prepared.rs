@@ -257,6 +257,11 @@ impl Statements {
         self.own = if is_own { Own::Yes } else { Own::No };
     }
 
+    /// The question failed. A cancel that was meant for what ran before says nothing of who answers: it is asked again.
+    pub fn refused_pid(&mut self, code: &str) {
+        self.own = if code == "57014" { Own::Unknown } else { Own::No };
+    }
+
     /// A run is over.
     pub fn finished(&mut self, run: &Run, failed: bool) {
         if let Plan::Prepare(number) = run.plan {

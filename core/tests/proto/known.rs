@@ -137,6 +137,20 @@ fn another_process_or_no_answer_leaves_it_unnamed() {
 }
 
 #[test]
+fn a_question_that_anothers_cancel_has_hit_is_asked_again() {
+    let (mut wire, mut texts) = seen_twice(ON);
+    let hit = [error("57014", "canceling statement"), ready(b'I')].concat();
+    for answer_to_question in [hit, pid("7")] {
+        send(&mut wire, &texts);
+        assert_eq!(summary(&take(&mut wire)), "QPBDES");
+        let all = [answer_to_question, reply(true, b'I')].concat();
+        assert_eq!(answer(&mut wire, &mut texts, &all), RESULT);
+    }
+    send(&mut wire, &texts);
+    assert_eq!(summary(&take(&mut wire)), "P(__heys_1)B(__heys_1)DES");
+}
+
+#[test]
 fn a_name_that_fails_before_bind_is_repeated_and_closed_with_the_next_request() {
     let prepare = || {
         let (mut wire, mut texts) = seen_twice(Policy {
