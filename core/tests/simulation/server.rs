@@ -3,7 +3,13 @@
 //! A statement is `verb id micros`: it runs for `micros` and answers with rows that say `q<id>`, or with an error whose
 //! message ends in `q<id>`, so that whoever receives it can tell whose answer it is.
 
+mod replies;
+
 use std::collections::{HashMap, VecDeque};
+
+pub(crate) use replies::notice;
+
+use replies::{describe, describe_unless_utility, error, message, row};
 
 /// One server process.
 pub(crate) struct Backend {
@@ -309,53 +315,6 @@ impl Statement {
             id: number(),
             micros: number(),
         }
-    }
-}
-
-fn message(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
-    out.push(tag);
-    out.extend((body.len() as u32 + 4).to_be_bytes());
-    out.extend_from_slice(body);
-}
-
-fn error(out: &mut Vec<u8>, severity: &str, code: &str, text: &str) {
-    let body = format!("S{severity}\0V{severity}\0C{code}\0M{text}\0\0");
-    message(out, b'E', body.as_bytes());
-}
-
-/// A notice, which may come at any time between messages.
-pub(crate) fn notice(out: &mut Vec<u8>) {
-    message(out, b'N', b"SNOTICE\0VNOTICE\0C00000\0Mnever mind\0\0");
-}
-
-fn row(out: &mut Vec<u8>, text: &str) {
-    let mut body = vec![0, 1];
-    body.extend((text.len() as u32).to_be_bytes());
-    body.extend_from_slice(text.as_bytes());
-    message(out, b'D', &body);
-}
-
-fn is_utility(verb: &str) -> bool {
-    matches!(verb, "begin" | "commit" | "rollback" | "fail" | "die")
-}
-
-fn describe_unless_utility(verb: &str, out: &mut Vec<u8>) {
-    if !is_utility(verb) {
-        // Int16 columns; String name, Int32 table, Int16 column, Int32 type (text), Int16 size, Int32 modifier, Int16 format.
-        message(
-            out,
-            b'T',
-            b"\0\x01id\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0",
-        );
-    }
-}
-
-fn describe(portal: &str, out: &mut Vec<u8>) {
-    let verb = portal.split_whitespace().next().unwrap_or_default();
-    if is_utility(verb) {
-        message(out, b'n', &[]);
-    } else {
-        describe_unless_utility(verb, out);
     }
 }
 
