@@ -16,15 +16,15 @@ pub(crate) fn notice(out: &mut Vec<u8>) {
     message(out, b'N', b"SNOTICE\0VNOTICE\0C00000\0Mnever mind\0\0");
 }
 
+pub(super) fn parameter(out: &mut Vec<u8>, name: &str, value: &str) {
+    message(out, b'S', format!("{name}\0{value}\0").as_bytes());
+}
+
 pub(super) fn row(out: &mut Vec<u8>, text: &str) {
     let mut body = vec![0, 1];
     body.extend((text.len() as u32).to_be_bytes());
     body.extend_from_slice(text.as_bytes());
     message(out, b'D', &body);
-}
-
-fn is_utility(verb: &str) -> bool {
-    matches!(verb, "begin" | "commit" | "rollback" | "fail" | "die")
 }
 
 pub(super) fn describe_unless_utility(verb: &str, out: &mut Vec<u8>) {
@@ -38,11 +38,15 @@ pub(super) fn describe_unless_utility(verb: &str, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn describe(portal: &str, out: &mut Vec<u8>) {
-    let verb = portal.split_whitespace().next().unwrap_or_default();
+pub(super) fn describe(verb: &str, out: &mut Vec<u8>) {
     if is_utility(verb) {
         message(out, b'n', &[]);
     } else {
         describe_unless_utility(verb, out);
     }
+}
+
+fn is_utility(verb: &str) -> bool {
+    let returns_rows = matches!(verb, "echo" | "rows" | "big" | "pid");
+    !returns_rows
 }
