@@ -127,7 +127,7 @@ pub struct Known<'a> {
     pub params: &'a [Param<'a>],
     /// Ask for all result columns in binary format.
     pub binary: bool,
-    /// The caller knows that whatever is in flight before it leaves no transaction open. A request that nothing is in
-    /// flight before needs no such word.
+    /// The caller knows that whatever is in flight before it leaves no transaction open and changes no setting and no
+    /// name; without this word a request behind others goes out unnamed. One that nothing is in flight before needs none.
     pub autocommit: bool,
 }

@@ -1,6 +1,5 @@
 //! What a text tells by itself, read once.
 
-use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use super::lexer::{Lexer, Token};
@@ -61,10 +60,15 @@ const NAMES_AS_CONSTANTS: &str = "\
     regcollation regconfig regdictionary regnamespace regoper regoperator regproc regprocedure regrole regtype";
 
 /// Behind these a parenthesis calls nothing that others should not wait for.
-static HARMLESS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-    let lists = [FUNCTIONS, KEYWORDS];
-    lists.into_iter().flat_map(str::split_ascii_whitespace).collect()
-});
+static HARMLESS: LazyLock<Vec<&str>> = LazyLock::new(|| sorted(&[FUNCTIONS, KEYWORDS]));
+static CONSTANTS: LazyLock<Vec<&str>> = LazyLock::new(|| sorted(&[NAMES_AS_CONSTANTS]));
+
+/// The words of all lists, to be searched.
+fn sorted(lists: &[&'static str]) -> Vec<&'static str> {
+    let mut words: Vec<_> = lists.iter().flat_map(|list| list.split(' ')).collect();
+    words.sort_unstable();
+    words
+}
 
 struct Reader {
     first: Option<bool>,
@@ -131,10 +135,10 @@ impl Reader {
             self.selects = word == Some("select");
             self.leads &= self.selects;
         }
-        self.nameable &= word.is_none_or(|word| !NAMES_AS_CONSTANTS.split(' ').any(|name| name == word));
+        self.nameable &= word.is_none_or(|word| CONSTANTS.binary_search(&word).is_err());
         // FOR UPDATE and its kin lock; SELECT INTO writes.
         self.leads &= !matches!(word, Some("for" | "into"));
-        let known = word.is_some_and(|word| HARMLESS.contains(word));
+        let known = word.is_some_and(|word| HARMLESS.binary_search(&word).is_ok());
         self.calls = qualified || !known;
     }
 

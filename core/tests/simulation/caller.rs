@@ -4,6 +4,7 @@
 use heys_core::pool::{ConnId, Misuse, Release, WaiterId};
 
 use crate::book::{Ask, Place};
+use crate::sabotage::Sabotage;
 use crate::trace;
 use crate::world::{Event, Input, Micros, World};
 
@@ -52,6 +53,24 @@ pub(crate) struct Query {
     pub(crate) hit_astray: bool,
     /// 1, and 2 when it was asked again.
     pub(crate) attempt: u32,
+    /// Asked again because another's cancel had hit it.
+    pub(crate) restarts: usize,
+    /// It failed because of its name, and will be sent again.
+    pub(crate) repeats: bool,
+    /// It was sent before, and goes out without a name now.
+    pub(crate) unnamed: bool,
+    /// When it was sent, its connection was inside a transaction.
+    pub(crate) in_transaction: bool,
+    /// Under which name it was sent.
+    pub(crate) name: Option<u32>,
+    /// When it was sent, so many were in flight before it.
+    pub(crate) behind: usize,
+    /// When it was sent with nothing in flight, own names up to this one were given up.
+    pub(crate) given_up: u32,
+    /// What the server knows: statements of it that began and completed, and those that began before it was sent last.
+    pub(crate) begun: usize,
+    pub(crate) ran: usize,
+    pub(crate) begun_before: usize,
 }
 
 /// Who releases the connection of a query.
@@ -71,6 +90,24 @@ pub(crate) struct Plan {
     /// More than one: a simple Query with several.
     pub(crate) statements: usize,
     pub(crate) extended: bool,
+    /// It has a text that comes again: which.
+    pub(crate) text: Option<u64>,
+}
+
+impl Plan {
+    /// What its text says. Whether one fails that comes again depends on its parameters.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.verb {
+            "fail" | "die" if self.text.is_some() => "echo",
+            verb => verb,
+        }
+    }
+
+    /// How long it runs, and how it ends.
+    pub(crate) fn time(&self) -> String {
+        let ends = if self.kind() == self.verb { "" } else { self.verb };
+        format!("{}{ends}", self.micros)
+    }
 }
 
 impl Caller {
@@ -116,7 +153,37 @@ impl Query {
             hit: false,
             hit_astray: false,
             attempt: 1,
+            restarts: 0,
+            repeats: false,
+            unnamed: false,
+            in_transaction: false,
+            name: None,
+            behind: 0,
+            given_up: 0,
+            begun: 0,
+            ran: 0,
+            begun_before: 0,
         }
+    }
+
+    /// The checkout of a query that is no one-shot.
+    pub(crate) fn checkout(&self) -> Option<u64> {
+        match self.owner {
+            Owner::Checkout(checkout) => Some(checkout),
+            Owner::Driver { .. } => None,
+        }
+    }
+
+    /// Others may be in flight behind it.
+    pub(crate) fn leads(&self) -> bool {
+        self.owner == Owner::Driver { leads: true }
+    }
+
+    /// It will be sent again: nothing of it has happened.
+    pub(crate) fn forget_attempt(&mut self) {
+        self.unnamed = true;
+        (self.rows, self.completed, self.failed, self.repeats) = (0, 0, false, false);
+        (self.exposed, self.hit, self.hit_astray) = (false, false, false);
     }
 
     pub(crate) fn is_one_shot(&self) -> bool {
@@ -133,7 +200,7 @@ impl Query {
     /// A cancel that was meant for another query may have hit it, for the first time, and nothing of it has happened.
     pub(crate) fn may_be_asked_again(&self) -> bool {
         let astray = self.hit && self.exposed && !self.answered;
-        astray && self.attempt == 1 && self.plan.statements == 1
+        astray && self.attempt == 1 && !self.unnamed && self.plan.statements == 1
     }
 
     /// At its ReadyForQuery a query has all of its answer, or an error.
@@ -216,13 +283,12 @@ impl World {
         }
     }
 
-    /// A one-shot that another's cancel has hit.
+    /// A one-shot of which nothing has happened asks for a connection once more.
     pub(crate) fn ask_again(&mut self, query: usize) {
-        self.book.saw("asked again");
         let entry = &mut self.queries[query];
+        assert!(!entry.answered, "query {query} is repeated for nobody");
         entry.attempt += 1;
-        (entry.rows, entry.completed, entry.failed) = (0, 0, false);
-        (entry.exposed, entry.hit, entry.hit_astray) = (false, false, false);
+        entry.forget_attempt();
         self.wait(self.queries[query].caller);
     }
 
@@ -282,9 +348,13 @@ impl World {
         self.callers[number].queries_left -= 1;
         let count = if self.rng.chance(15) { self.rng.range(2, 4) } else { 1 };
         self.callers[number].outstanding = count;
-        for _ in 0..count {
+        for nth in 0..count {
             let query = self.queries.len();
-            let plan = self.plan();
+            let mut plan = self.plan();
+            // One that others follow must not fail because of a name: repeated, it would run after them.
+            if nth == 0 && count > 1 && !self.saboteur.is(Sabotage::NamePipelined) {
+                plan.text = None;
+            }
             trace!(self, "  caller {number} asks q{query} on {conn}: {plan:?}");
             let owner = Owner::Checkout(checkout);
             self.queries.push(Query::new(plan, conn, number, owner));
@@ -302,7 +372,7 @@ impl World {
     }
 
     fn plan(&mut self) -> Plan {
-        let verb = match self.rng.range(0, 99) {
+        let mut verb = match self.rng.range(0, 99) {
             0..50 => "echo",
             50..60 => "rows",
             60..62 => "big",
@@ -317,13 +387,21 @@ impl World {
             4..9 => self.rng.range(1, 3_000),
             _ => self.rng.range(3_000, 30_000),
         };
-        let extended = self.rng.chance(50);
-        let several = !extended && verb != "die" && self.rng.chance(10);
+        let mut text = None;
+        if matches!(verb, "echo" | "rows" | "big" | "fail" | "die") {
+            text = self.naming.text(&mut self.rng);
+        } else if self.rng.chance(self.naming.changing) {
+            verb = ["discard", "deallocate", "alter", "set"][self.rng.range(0, 3) as usize];
+        }
+        let extended = text.is_some() || self.rng.chance(50);
+        let changes = matches!(verb, "discard" | "deallocate" | "alter" | "set");
+        let several = !extended && verb != "die" && !changes && self.rng.chance(10);
         Plan {
             verb,
             micros,
             statements: if several { 2 } else { 1 },
             extended,
+            text,
         }
     }
 
@@ -344,7 +422,8 @@ impl World {
         let checkout = match entry.owner {
             Owner::Checkout(checkout) => checkout,
             Owner::Driver { .. } => {
-                let spared = whole && entry.hit_astray && entry.attempt == 1 && entry.plan.statements == 1;
+                let first = entry.attempt == 1 && !entry.unnamed;
+                let spared = whole && entry.hit_astray && first && entry.plan.statements == 1;
                 assert!(
                     !spared,
                     "query {query} failed by another's cancel and was not asked again"

@@ -8,13 +8,25 @@
 //! A one-shot is released at its ReadyForQuery or with the loss of its connection, also when its caller's time was up
 //! before. Timed out behind others, it is cancelled when it becomes the head. One that a cancel for another has hit is
 //! asked again, once.
+//!
+//! Texts that come again may go out under a name, but not those of a checkout that others follow at once. One that fails
+//! because of its name is sent again without one: on its connection, unless something is in flight there behind which it
+//! may not wait, or through the pool.
+
+mod cancelling;
+mod repeating;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use heys_core::pool::{Action, ConnId, Release};
-use heys_core::proto::{Event as Message, Extended, Param, RowSink, SinkState, Startup, TransactionStatus, Wire};
+use heys_core::proto::{
+    Event as Message, Extended, Known, Param, RowSink, SinkState, Startup, TransactionStatus, Wire,
+};
 
-use crate::caller::Query;
+pub(crate) use cancelling::Cancel;
+
+use crate::names::Names;
 use crate::sabotage::Sabotage;
 use crate::trace;
 use crate::world::{Event, Input, World};
@@ -33,7 +45,9 @@ pub(crate) struct Link {
     /// The query for which a cancel was sent, until it and the cancel connection have both ended.
     cancelling: Option<usize>,
     resetting: bool,
+    /// The callers' own statement is prepared.
     prepared: bool,
+    pub(crate) names: Names,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +61,6 @@ enum Phase {
     Dead,
     /// The pool has said Close.
     Closing,
-}
-
-/// One cancel connection.
-pub(crate) struct Cancel {
-    pub(crate) pid: i32,
-    pub(crate) key: i32,
-    /// Which query it means.
-    pub(crate) query: usize,
-    /// One-shots that were in flight behind it, which it may hit too.
-    pub(crate) behind: Vec<usize>,
-    conn: ConnId,
 }
 
 /// Keeps rows until their query looks at them.
@@ -154,6 +157,7 @@ impl World {
             cancelling: None,
             resetting: false,
             prepared: false,
+            names: Names::default(),
         };
         self.links.insert(conn, link);
     }
@@ -216,18 +220,47 @@ impl World {
 
     fn send(&mut self, conn: ConnId, query: usize) {
         let plan = self.queries[query].plan.clone();
-        let micros = plan.micros.to_string();
+        let micros = plan.time();
         let id = query.to_string();
-        let link = self.link(conn);
+        let params = [Param::Text(id.as_bytes()), Param::Text(micros.as_bytes())];
+        let link = self.links.get_mut(&conn).expect("a link");
+        let entry = &mut self.queries[query];
+        entry.begun_before = entry.begun;
+        entry.behind = link.flight.len();
+        entry.given_up = if entry.behind == 0 { link.names.given_up() } else { 0 };
+        entry.in_transaction = link.flight.is_empty() && link.wire.transaction_status() != TransactionStatus::Idle;
         link.flight.push_back(Some(query));
-        if plan.extended {
+        if let Some(text) = plan.text {
+            let sql = format!("select {} t{text} $1 $2", plan.kind());
+            if entry.unnamed {
+                let extended = Extended {
+                    name: "",
+                    sql: Some(&sql),
+                    params: &params,
+                    binary: false,
+                    portal: "",
+                    max_rows: 0,
+                };
+                link.wire.extended(&extended).expect("a query that can be sent");
+            } else {
+                let known = Known {
+                    text: self.register.number(&sql),
+                    params: &params,
+                    binary: false,
+                    autocommit: entry.is_one_shot() || self.saboteur.is(Sabotage::ClaimAutocommit),
+                };
+                let now = Duration::from_micros(self.now);
+                let sent = link.wire.known(&known, &self.register.texts, now);
+                sent.expect("a query that can be sent");
+            }
+        } else if plan.extended {
             let named = plan.verb == "echo";
             let text = format!("{} $1 $2", plan.verb);
             let parse = !named || !std::mem::replace(&mut link.prepared, true);
             let extended = Extended {
                 name: if named { "named" } else { "" },
                 sql: parse.then_some(text.as_str()),
-                params: &[Param::Text(id.as_bytes()), Param::Text(micros.as_bytes())],
+                params: &params,
                 binary: false,
                 portal: "",
                 max_rows: 0,
@@ -239,11 +272,13 @@ impl World {
             link.wire.query(&text).expect("a query that can be sent");
         }
         self.flush(conn);
+        self.queries[query].name = self.link(conn).names.sent;
     }
 
     /// Writes what the session has to say, in one or two parts.
     fn flush(&mut self, conn: ConnId) {
         let halve = self.rng.chance(20);
+        let deaf = self.saboteur.is(Sabotage::ForgetToClose);
         let link = self.link(conn);
         let sock = link.sock;
         let mut bytes = Vec::new();
@@ -255,6 +290,9 @@ impl World {
                 break;
             }
             link.wire.sent(length);
+        }
+        if link.phase == Phase::Open {
+            bytes = link.names.send(&bytes, deaf);
         }
         self.send_up(sock, &bytes);
     }
@@ -326,7 +364,8 @@ impl World {
     }
 
     fn message(&mut self, conn: ConnId, message: Message) {
-        let link = self.link(conn);
+        let policy = self.naming.told(&self.saboteur);
+        let link = self.links.get_mut(&conn).expect("a link");
         match message {
             Message::PasswordRequested(_) => {
                 link.wire.password(b"secret").expect("a password that can be sent");
@@ -334,6 +373,7 @@ impl World {
             }
             Message::Ready(_) if link.phase == Phase::Starting => {
                 link.phase = Phase::Open;
+                link.wire.prepare_at_most(policy, self.naming.room);
                 self.tell(Input::Connected(conn));
             }
             Message::Ready(_) => self.ready(conn),
@@ -343,17 +383,32 @@ impl World {
             }
             Message::Error(error) => {
                 if let Some(query) = self.reading(conn) {
-                    let mark = error.message().rsplit(' ').next();
-                    assert_eq!(
-                        mark,
-                        Some(format!("q{query}").as_str()),
-                        "an error reached query {query}"
-                    );
-                    self.queries[query].failed = true;
-                    self.queries[query].hit |= error.code() == "57014";
+                    self.check_mark(query, error.message());
+                    self.check_error(conn, query, error.code());
+                    self.own_statement(conn, query, error.code());
+                    let again = self.saboteur.is(Sabotage::RepeatAlthoughItRan) && error.code() == "22012";
+                    let entry = &mut self.queries[query];
+                    entry.failed = true;
+                    entry.hit |= error.code() == "57014";
+                    entry.repeats |= again;
                 }
             }
+            Message::Repeat(error) => {
+                let query = self.reading(conn).expect("ROLLBACK has no name");
+                self.check_mark(query, error.message());
+                if self.saboteur.is(Sabotage::NeverRepeat) {
+                    self.check_error(conn, query, error.code());
+                    self.queries[query].failed = true;
+                } else {
+                    self.repeat(conn, query, error.code());
+                }
+            }
+            Message::ParameterStatus { name, .. } => self.heard_parameter(conn, &name),
             Message::CommandComplete(tag) => {
+                self.heard_tag(conn, &tag);
+                if tag.ends_with(b" ALL") {
+                    self.link(conn).prepared = false;
+                }
                 if let Some(query) = self.reading(conn) {
                     let verb = self.queries[query].plan.verb.to_uppercase();
                     assert!(tag.starts_with(verb.as_bytes()), "a tag reached query {query}");
@@ -364,183 +419,81 @@ impl World {
         }
     }
 
+    /// A Parse does not say whose it is.
+    fn check_mark(&self, query: usize, message: &str) {
+        let mark = message.rsplit(' ').next().unwrap_or_default();
+        assert!(
+            mark == "q?" || mark == format!("q{query}"),
+            "an error reached query {query}: {message}"
+        );
+    }
+
+    /// What an error says of the callers' own statement.
+    fn own_statement(&mut self, conn: ConnId, query: usize, code: &str) {
+        if self.queries[query].plan.text.is_none() {
+            match code {
+                "26000" => self.link(conn).prepared = false,
+                "42P05" => self.link(conn).prepared = true,
+                _ => {}
+            }
+        }
+    }
+
     fn ready(&mut self, conn: ConnId) {
         let mixed = self.saboteur.is(Sabotage::MixAnswers);
         let early = self.saboteur.is(Sabotage::ReuseBeforeCancelEnds);
-        let link = self.link(conn);
+        let now = self.micros();
+        let forgets = self.rng.chance(1);
+        let link = self.links.get_mut(&conn).expect("a link");
+        link.wire.finished(now, &mut self.register.texts);
+        if forgets {
+            self.register.clear();
+        }
         let over = if mixed {
             link.flight.pop_back()
         } else {
             link.flight.pop_front()
         };
         let over = over.expect("a ReadyForQuery that was asked for");
-        assert_eq!(link.wire.in_flight(), link.flight.len(), "requests in flight");
+        // The session may be asking a question of its own.
+        let questions = link.wire.in_flight().checked_sub(link.flight.len());
+        assert!(questions.is_some_and(|questions| questions < 2), "requests in flight");
         if early {
             link.cancel = None;
         }
-        let mut again = None;
+        let (mut again, mut in_place) = (None, None);
         if let Some(query) = over {
-            self.queries[query].check_whole(query);
-            let forgets = self.saboteur.is(Sabotage::NeverAskAgain);
-            if self.queries[query].may_be_asked_again() && !forgets {
-                again = Some(query);
+            if self.queries[query].repeats && self.may_repeat(query) {
+                if self.repeats_in_place(conn, query) {
+                    in_place = Some(query);
+                } else {
+                    self.book.saw("repeated through the pool");
+                    again = Some(query);
+                }
             } else {
-                self.answer(query, true);
+                let repeats = self.queries[query].repeats;
+                if !repeats {
+                    self.queries[query].check_whole(query);
+                }
+                let forgets = self.saboteur.is(Sabotage::NeverAskAgain);
+                if self.queries[query].may_be_asked_again() && !forgets {
+                    self.book.saw("asked again");
+                    self.queries[query].restarts += 1;
+                    again = Some(query);
+                } else {
+                    self.answer(query, true);
+                }
             }
         }
         self.advance_cancel(conn);
-        if over.is_some_and(|query| self.queries[query].is_one_shot()) {
+        if let Some(query) = in_place {
+            self.send_again(conn, query);
+        } else if over.is_some_and(|query| self.queries[query].is_one_shot()) {
             self.release_one_shot(conn);
         }
         self.advance_reset(conn);
         if let Some(query) = again {
             self.ask_again(query);
-        }
-    }
-
-    // ---- cancelling
-
-    /// The caller is told at once; the server is asked to stop, where no query of another checkout can be hit but
-    /// one-shots.
-    pub(crate) fn query_timeout(&mut self, query: usize, attempt: u32) {
-        let Query {
-            conn,
-            answered,
-            attempt: current,
-            ..
-        } = self.queries[query];
-        if answered || attempt != current {
-            return;
-        }
-        self.book.saw("query timeout");
-        let one_shot = self.queries[query].is_one_shot();
-        let reckless = self.saboteur.is(Sabotage::CancelPipelined);
-        let blind = self.saboteur.is(Sabotage::CancelFollower);
-        let link = self.link(conn);
-        let is_head = link.flight.front() == Some(&Some(query));
-        let alone = is_head && link.flight.len() == 1;
-        if let Some(at) = link.backlog.iter().position(|&other| other == query) {
-            link.backlog.remove(at);
-            self.answer(query, false);
-            if one_shot {
-                self.release_one_shot(conn);
-            }
-        } else if one_shot {
-            self.queries[query].timed_out = true;
-            self.answer(query, false);
-            if blind && self.link(conn).cancelling.is_none() {
-                self.cancel(conn, query);
-            }
-            self.cancel_head(conn);
-            if self.saboteur.is(Sabotage::ReleaseAtTimeout) {
-                self.give_back(conn, Release::Reuse);
-            }
-        } else if (alone || reckless) && link.cancel.is_none() {
-            self.cancel(conn, query);
-            self.answer(query, false);
-        } else {
-            self.fail_link(conn);
-        }
-    }
-
-    /// Cancels the query at the head if it is a one-shot whose time was up, and no other cancel is under way.
-    fn cancel_head(&mut self, conn: ConnId) {
-        let link = self.link(conn);
-        if link.phase == Phase::Open
-            && link.cancelling.is_none()
-            && let Some(&Some(head)) = link.flight.front()
-            && self.queries[head].timed_out
-        {
-            self.cancel(conn, head);
-        }
-    }
-
-    fn cancel(&mut self, conn: ConnId, query: usize) {
-        let next = self.cancels.len();
-        let link = self.links.get_mut(&conn).expect("a link");
-        let (pid, key) = link.wire.backend_key().expect("a key");
-        link.cancel = Some(next);
-        link.cancelling = Some(query);
-        let others = link.flight.iter().flatten().copied();
-        let others = others.skip_while(|&other| other != query).skip(1);
-        let behind: Vec<_> = others.filter(|&other| self.queries[other].is_one_shot()).collect();
-        for &other in &behind {
-            self.queries[other].exposed = true;
-        }
-        if !behind.is_empty() {
-            self.book.saw("cancel at a head with followers");
-        }
-        trace!(self, "  cancel {next} for q{query}, behind it {behind:?}");
-        self.cancels.push(Cancel {
-            pid,
-            key,
-            query,
-            behind,
-            conn,
-        });
-        self.send_cancel();
-    }
-
-    /// How the newest cancel fares.
-    fn send_cancel(&mut self) {
-        let cancel = self.cancels.len() - 1;
-        let arrives = self.rng.range(1, 2 * self.faults.delay);
-        match self.rng.range(0, 99) {
-            // Refused: it never arrives.
-            0..10 => self.after(arrives, Event::CancelDone(cancel, true)),
-            // Cut: nobody knows whether it will arrive.
-            10..20 => {
-                let noticed = self.rng.range(1, 4_000);
-                self.after(noticed, Event::CancelDone(cancel, false));
-                if self.rng.chance(50) {
-                    let late = self.rng.range(1, 20_000);
-                    self.after(late, Event::CancelArrives(cancel));
-                }
-            }
-            // Stuck for long.
-            20..30 => {
-                let late = self.rng.range(5_000, 100_000);
-                self.after(late, Event::CancelArrives(cancel));
-                self.after(late + arrives, Event::CancelDone(cancel, true));
-            }
-            _ => {
-                let late = arrives + self.rng.range(0, 3_000);
-                self.after(late, Event::CancelArrives(cancel));
-                self.after(late + arrives, Event::CancelDone(cancel, true));
-            }
-        }
-    }
-
-    /// The cancel connection has ended; only a clean end says that nothing is under way any more.
-    pub(crate) fn cancel_done(&mut self, cancel: usize, clean: bool) {
-        let conn = self.cancels[cancel].conn;
-        let Some(link) = self.links.get_mut(&conn) else {
-            return;
-        };
-        if link.cancel != Some(cancel) || link.phase != Phase::Open {
-            return;
-        }
-        link.cancel = None;
-        if clean {
-            self.advance_cancel(conn);
-            self.advance_reset(conn);
-        } else {
-            self.fail_link(conn);
-        }
-    }
-
-    fn advance_cancel(&mut self, conn: ConnId) {
-        let link = self.link(conn);
-        let over = |query| link.cancel.is_none() && !link.flight.contains(&Some(query));
-        if link.cancelling.is_some_and(over) {
-            link.cancelling = None;
-        }
-        self.cancel_head(conn);
-        let link = self.link(conn);
-        if link.cancelling.is_none() {
-            for query in std::mem::take(&mut link.backlog) {
-                self.send(conn, query);
-            }
         }
     }
 

@@ -4,7 +4,9 @@
 //! After every step: the limit holds, each waiter is answered exactly once and in turn, every connection is in exactly
 //! one place, none is handed over busy or dirty but to a query that may share it, and no query waits that might; no
 //! result reaches another query; no cancel hits another statement than the one it means, or a one-shot that was in
-//! flight behind that, which is then asked again. At the end all is answered and closed.
+//! flight behind that, which is then asked again; no statement is named where that is not allowed, or means another text
+//! than it says, and one that fails because of its name is repeated, without having run. At the end all is answered and
+//! closed.
 //!
 //! `cargo test` runs 10,000 schedules; `HEYS_SCHEDULES=1000000 cargo test -p heys-core --test simulation -- schedules`
 //! any number, from seed `HEYS_FIRST` (0) on. A failure prints the command that replays it with all its events.
@@ -13,6 +15,7 @@
 mod book;
 mod caller;
 mod driver;
+mod names;
 mod rng;
 mod sabotage;
 mod server;
@@ -79,9 +82,12 @@ fn schedules_keep_all_invariants() {
         let wanted = [
             "answer",
             "asked again",
+            "bound to a name",
+            "cancel hit the question",
             "cancel at a head with followers",
             "cancel hit",
             "cancel hit a follower",
+            "cancel hit before BindComplete",
             "close",
             "connect",
             "connect error",
@@ -89,16 +95,32 @@ fn schedules_keep_all_invariants() {
             "cut",
             "deliver",
             "early release",
+            "evicted and closed",
             "expired",
             "follower",
             "give up",
             "idle",
             "lost",
+            "named and failed",
+            "named follower cancelled",
+            "named query cancelled",
+            "names given up for a command",
+            "names given up for a setting",
+            "pid asked",
+            "pooler noticed",
             "probe",
             "query failed",
             "query timeout",
+            "repeated after 0A000",
+            "repeated after 26000",
+            "repeated after 42P05",
+            "repeated behind others",
+            "repeated in place",
+            "repeated through the pool",
+            "repeated while followers are in flight",
             "reset",
             "second release",
+            "several names",
             "suspend",
             "timeout",
         ];
@@ -133,10 +155,12 @@ fn every_sabotage_is_seen() {
     let unseen: Vec<_> = Sabotage::ALL
         .into_iter()
         .filter(|&sabotage| {
-            let caught = (0..500).find(|&seed| catch_unwind(|| run(seed, sabotage, false)).is_err());
-            caught
-                .inspect(|seed| println!("{sabotage:?} is seen by schedule {seed}"))
-                .is_none()
+            let seen = (0..2_000).find_map(|seed| Some((seed, catch_unwind(|| run(seed, sabotage, false)).err()?)));
+            if let Some((seed, panic)) = &seen {
+                let text = panic.downcast_ref::<String>().map_or("", |text| text);
+                println!("{sabotage:?} is seen by schedule {seed}: {text}");
+            }
+            seen.is_none()
         })
         .collect();
     drop(std::panic::take_hook());

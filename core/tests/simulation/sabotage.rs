@@ -61,10 +61,33 @@ pub(crate) enum Sabotage {
     ForgetClosed,
     /// Answers are given to the queries in another order than they were sent.
     MixAnswers,
+    // Of names.
+    /// Statements are named where the policy is off.
+    NameWhenOff,
+    /// Statements are named in transactions where they should not be.
+    NameInTransaction,
+    /// Statements are named behind a pooler.
+    IgnorePooler,
+    /// A query says that nothing before it leaves a transaction open, which is not known.
+    ClaimAutocommit,
+    /// A query that others of its checkout follow goes out under a name.
+    NamePipelined,
+    /// A query that failed after it began is repeated.
+    RepeatAlthoughItRan,
+    /// A query is repeated whose caller's time was up.
+    RepeatTimedOut,
+    /// A query is repeated again and again.
+    RepeatForever,
+    /// A query is repeated behind one that does not lead.
+    RepeatBehindAny,
+    /// A query that fails because of its name fails.
+    NeverRepeat,
+    /// Names that are given up are not closed.
+    ForgetToClose,
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Sabotage; 25] = [
+    pub(crate) const ALL: [Sabotage; 36] = [
         Sabotage::ForgetFail,
         Sabotage::ForgetDeliver,
         Sabotage::RepeatDeliver,
@@ -90,6 +113,17 @@ impl Sabotage {
         Sabotage::ForgetLost,
         Sabotage::ForgetClosed,
         Sabotage::MixAnswers,
+        Sabotage::NameWhenOff,
+        Sabotage::NameInTransaction,
+        Sabotage::IgnorePooler,
+        Sabotage::ClaimAutocommit,
+        Sabotage::NamePipelined,
+        Sabotage::RepeatAlthoughItRan,
+        Sabotage::RepeatTimedOut,
+        Sabotage::RepeatForever,
+        Sabotage::RepeatBehindAny,
+        Sabotage::NeverRepeat,
+        Sabotage::ForgetToClose,
     ];
 }
 

@@ -1,9 +1,22 @@
 //! A model of a PostgreSQL backend: bytes in, bytes out, statements that take time and may be cancelled.
 //!
-//! A statement is `verb id micros`: it runs for `micros` and answers with rows that say `q<id>`, or with an error whose
-//! message ends in `q<id>`, so that whoever receives it can tell whose answer it is.
+//! A statement is `verb id micros`, or `select verb text id micros` with a text that comes again: it runs for `micros` and
+//! answers with rows that say `q<id>`, or with an error whose message ends in `q<id>`, so that whoever receives it can
+//! tell whose answer it is. `micros` may say that it fails. A Parse does not know for whom it is: its errors end in `q?`.
 
-use std::collections::{HashMap, VecDeque};
+mod prepared;
+mod replies;
+
+use std::collections::VecDeque;
+
+pub(crate) use prepared::{Change, Rules, number};
+pub(crate) use replies::notice;
+
+use prepared::{Prepared, is_stopped};
+use replies::{describe, describe_unless_utility, error, message, parameter, row};
+
+/// The id of what nobody's query is.
+const NOBODY: u64 = u64::MAX;
 
 /// One server process.
 pub(crate) struct Backend {
@@ -19,8 +32,10 @@ pub(crate) struct Backend {
     status: u8,
     /// An extended query failed: skip to its Sync.
     skipping: bool,
-    prepared: HashMap<String, String>,
-    portal: String,
+    prepared: Prepared,
+    portal: Option<Portal>,
+    temper: Temper,
+    notes: Vec<Note>,
     /// Which statement runs, or ran last.
     serial: u64,
     pub(crate) gone: bool,
@@ -33,11 +48,55 @@ pub(crate) enum Greeting {
     TooManyConnections,
 }
 
+/// What the world is to know of a backend's work.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// A query's statement begins, in this transaction status.
+    Begun(u64, u8),
+    /// It has run to its end.
+    Completed(u64),
+    /// A query is bound while these own names are kept; whether to one of them.
+    Bound(u64, Vec<u32>, bool),
+    Saw(&'static str),
+}
+
+/// What a cancel has hit.
+pub(crate) struct Hit {
+    /// The query; `None`: the question for the process id.
+    pub(crate) query: Option<usize>,
+    /// It was bound to an own name.
+    pub(crate) named: bool,
+    /// It was not yet.
+    pub(crate) planning: bool,
+}
+
+/// How a backend behaves. Times are microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Temper {
+    /// What it answers when it is asked for its process id.
+    pub(crate) answer: i32,
+    /// How long that takes.
+    pub(crate) question: u64,
+    /// How long planning takes, which a Bind to an own name does.
+    pub(crate) planning: u64,
+}
+
 struct Running {
+    micros: u64,
+    /// Its Bind is under way.
+    planning: bool,
     statement: Statement,
     extended: bool,
+    /// Bound to an own name.
+    named: bool,
     /// The rest of a simple Query with several statements.
     rest: VecDeque<Statement>,
+}
+
+#[derive(Clone)]
+struct Portal {
+    statement: Statement,
+    named: bool,
 }
 
 #[derive(Clone)]
@@ -45,6 +104,8 @@ struct Statement {
     verb: String,
     id: u64,
     micros: u64,
+    /// `fail` or `die`, whatever the verb says.
+    ends: String,
 }
 
 /// What a backend does next.
@@ -58,7 +119,7 @@ pub(crate) enum Next {
 }
 
 impl Backend {
-    pub(crate) fn new(pid: i32, key: i32, greeting: Greeting) -> Backend {
+    pub(crate) fn new(pid: i32, key: i32, greeting: Greeting, rules: Rules, temper: Temper) -> Backend {
         Backend {
             pid,
             key,
@@ -69,8 +130,10 @@ impl Backend {
             running: None,
             status: b'I',
             skipping: false,
-            prepared: HashMap::new(),
-            portal: String::new(),
+            prepared: Prepared::new(rules),
+            portal: None,
+            temper,
+            notes: Vec::new(),
             serial: 0,
             gone: false,
         }
@@ -94,7 +157,7 @@ impl Backend {
         }
         match &self.running {
             _ if self.gone => Next::Exit,
-            Some(running) => Next::Run(self.serial, running.statement.micros),
+            Some(running) => Next::Run(self.serial, running.micros),
             None => Next::Wait,
         }
     }
@@ -109,13 +172,32 @@ impl Backend {
         }
     }
 
-    /// Cancels what runs now; the id of the statement that was hit.
-    pub(crate) fn cancel(&mut self, out: &mut Vec<u8>) -> Option<u64> {
+    /// Cancels what runs now.
+    pub(crate) fn cancel(&mut self, out: &mut Vec<u8>) -> Option<Hit> {
         let running = self.running.take()?;
         self.serial += 1;
         let id = running.statement.id;
         self.fail(running.extended, "57014", &format!("canceling statement q{id}"), out);
-        Some(id)
+        Some(Hit {
+            query: (id != NOBODY).then_some(id as usize),
+            named: running.named,
+            planning: running.planning,
+        })
+    }
+
+    /// Somebody else changes what is prepared here, or what it means.
+    pub(crate) fn change(&mut self, change: Change, out: &mut Vec<u8>) {
+        if !self.welcomed || self.gone {
+            return;
+        }
+        self.prepared.change(change);
+        if let Change::TimeZone = change {
+            parameter(out, "TimeZone", "Europe/Zurich");
+        }
+    }
+
+    pub(crate) fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
     }
 
     /// The server shuts this session down, if it has begun.
@@ -171,22 +253,32 @@ impl Backend {
             }
             b'Q' => {
                 let text = texts(body)[0].to_owned();
+                if text == "SELECT pg_backend_pid()" {
+                    let statement = Statement {
+                        verb: "pid".to_owned(),
+                        id: NOBODY,
+                        ends: String::new(),
+                        micros: self.temper.question,
+                    };
+                    return self.run(statement, false, false, VecDeque::new(), out);
+                }
                 let mut rest: VecDeque<_> = text.split(';').map(|one| Statement::parse(one, &[])).collect();
                 let first = rest.pop_front().unwrap();
-                self.run(first, false, rest, out);
+                self.run(first, false, false, rest, out);
             }
-            b'P' => {
-                let [name, text] = texts(body)[..2] else {
-                    panic!("Parse")
-                };
-                self.prepared.insert(name.to_owned(), text.to_owned());
-                message(out, b'1', &[]);
-            }
+            b'P' => self.parse(body, out),
             b'B' => self.bind(body, out),
-            b'D' => describe(&self.portal, out),
+            b'C' => {
+                assert_eq!(body[0], b'S', "Close of a statement");
+                if self.prepared.close(texts(&body[1..])[0]) {
+                    self.notes.push(Note::Saw("evicted and closed"));
+                }
+                message(out, b'3', &[]);
+            }
+            b'D' => describe(&self.portal.as_ref().expect("a portal").statement.verb, out),
             b'E' => {
-                let statement = Statement::parse(&self.portal, &[]);
-                self.run(statement, true, VecDeque::new(), out);
+                let Portal { statement, named } = self.portal.take().expect("a portal");
+                self.run(statement, true, named, VecDeque::new(), out);
             }
             b'S' => {
                 self.skipping = false;
@@ -206,12 +298,20 @@ impl Backend {
         self.ready(out);
     }
 
+    /// Parse: name, text.
+    fn parse(&mut self, body: &[u8], out: &mut Vec<u8>) {
+        let [name, text] = texts(body)[..2] else {
+            panic!("Parse")
+        };
+        match self.prepared.parse(name, text, self.status) {
+            Ok(()) => message(out, b'1', &[]),
+            Err(code) => self.fail(true, code, "not parsed q?", out),
+        }
+    }
+
     /// Bind: portal, statement, Int16 formats, Int16 parameters (Int32 length, bytes), Int16 formats.
     fn bind(&mut self, body: &[u8], out: &mut Vec<u8>) {
         let names = texts(body);
-        let Some(text) = self.prepared.get(names[1]) else {
-            return self.fail(true, "26000", "no such prepared statement", out);
-        };
         let mut at = names[0].len() + names[1].len() + 2;
         let int16 = |at: &mut usize| {
             *at += 2;
@@ -226,18 +326,41 @@ impl Backend {
             params.push(std::str::from_utf8(&body[at + 4..at + 4 + length]).unwrap());
             at += 4 + length;
         }
+        let text = match self.prepared.bind(names[1], self.status) {
+            Ok(text) => text,
+            Err(code) => return self.fail(true, code, &format!("not bound q{}", params[0]), out),
+        };
         let statement = Statement::parse(text, &params);
-        self.portal = format!("{} {} {}", statement.verb, statement.id, statement.micros);
-        message(out, b'2', &[]);
+        let named = number(names[1]).is_some();
+        self.notes.push(Note::Bound(statement.id, self.prepared.own(), named));
+        let planning = Running {
+            micros: if named { self.temper.planning } else { 0 },
+            planning: true,
+            statement,
+            extended: true,
+            named,
+            rest: VecDeque::new(),
+        };
+        self.start(planning, out);
     }
 
-    fn run(&mut self, statement: Statement, extended: bool, rest: VecDeque<Statement>, out: &mut Vec<u8>) {
+    fn run(&mut self, statement: Statement, extended: bool, named: bool, rest: VecDeque<Statement>, out: &mut Vec<u8>) {
+        if statement.id != NOBODY {
+            self.notes.push(Note::Begun(statement.id, self.status));
+        }
         let running = Running {
+            micros: statement.micros,
+            planning: false,
             statement,
             extended,
+            named,
             rest,
         };
-        if running.statement.micros == 0 {
+        self.start(running, out);
+    }
+
+    fn start(&mut self, running: Running, out: &mut Vec<u8>) {
+        if running.micros == 0 {
             self.serial += 1;
             self.complete(running, out);
         } else {
@@ -246,21 +369,47 @@ impl Backend {
     }
 
     fn complete(&mut self, running: Running, out: &mut Vec<u8>) {
-        let Statement { verb, id, .. } = &running.statement;
-        let aborted = self.status == b'E' && !matches!(verb.as_str(), "rollback" | "commit");
-        if aborted {
+        if running.planning {
+            let Running { statement, named, .. } = running;
+            self.portal = Some(Portal { statement, named });
+            return message(out, b'2', &[]);
+        }
+        let Statement { verb, id, ends, .. } = &running.statement;
+        if is_stopped(verb, self.status) {
             let text = format!("current transaction is aborted q{id}");
             return self.fail(running.extended, "25P02", &text, out);
         }
         if !running.extended {
             describe_unless_utility(verb, out);
         }
-        match verb.as_str() {
+        let end = if ends.is_empty() { verb } else { ends };
+        if running.named && end == "fail" {
+            self.notes.push(Note::Saw("named and failed"));
+        }
+        match end.as_str() {
             "fail" => return self.fail(running.extended, "22012", &format!("division by zero q{id}"), out),
             "die" => {
                 error(out, "FATAL", "57P01", &format!("terminating connection q{id}"));
                 self.gone = true;
                 return;
+            }
+            "discard" if self.status == b'T' => {
+                let text = format!("DISCARD ALL cannot run inside a transaction block q{id}");
+                return self.fail(running.extended, "25001", &text, out);
+            }
+            "pid" => {
+                let pid = self.temper.answer;
+                row(out, &pid.to_string());
+                self.prepared.asked = true;
+                let is_own = pid == self.pid;
+                self.notes
+                    .push(Note::Saw(if is_own { "pid asked" } else { "pooler noticed" }));
+            }
+            "discard" | "deallocate" => self.prepared.clear(),
+            "alter" => self.prepared.alter(),
+            "set" => {
+                self.prepared.set();
+                parameter(out, "TimeZone", "Asia/Tokyo");
             }
             "begin" => self.status = b'T',
             "commit" | "rollback" => self.status = b'I',
@@ -269,10 +418,18 @@ impl Backend {
             "echo" => row(out, &format!("q{id}")),
             other => panic!("unexpected statement {other}"),
         }
-        message(out, b'C', format!("{} 1\0", verb.to_uppercase()).as_bytes());
+        let object = match verb.as_str() {
+            "discard" | "deallocate" => "ALL",
+            "alter" => "TABLE",
+            _ => "1",
+        };
+        message(out, b'C', format!("{} {object}\0", verb.to_uppercase()).as_bytes());
+        if *id != NOBODY {
+            self.notes.push(Note::Completed(*id));
+        }
         let Running { extended, mut rest, .. } = running;
         match rest.pop_front() {
-            Some(next) => self.run(next, extended, rest, out),
+            Some(next) => self.run(next, extended, false, rest, out),
             None if !extended => self.ready(out),
             None => {}
         }
@@ -302,60 +459,21 @@ impl Statement {
             "$2" => params[1],
             word => word,
         });
-        let verb = words.next().expect("a verb").to_owned();
-        let mut number = || words.next().map_or(0, |word| word.parse().unwrap());
-        Statement {
-            verb,
-            id: number(),
-            micros: number(),
+        let mut verb = words.next().expect("a verb");
+        if verb == "select" {
+            verb = words.next().expect("a verb");
+            words.next().expect("a text");
         }
-    }
-}
-
-fn message(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
-    out.push(tag);
-    out.extend((body.len() as u32 + 4).to_be_bytes());
-    out.extend_from_slice(body);
-}
-
-fn error(out: &mut Vec<u8>, severity: &str, code: &str, text: &str) {
-    let body = format!("S{severity}\0V{severity}\0C{code}\0M{text}\0\0");
-    message(out, b'E', body.as_bytes());
-}
-
-/// A notice, which may come at any time between messages.
-pub(crate) fn notice(out: &mut Vec<u8>) {
-    message(out, b'N', b"SNOTICE\0VNOTICE\0C00000\0Mnever mind\0\0");
-}
-
-fn row(out: &mut Vec<u8>, text: &str) {
-    let mut body = vec![0, 1];
-    body.extend((text.len() as u32).to_be_bytes());
-    body.extend_from_slice(text.as_bytes());
-    message(out, b'D', &body);
-}
-
-fn is_utility(verb: &str) -> bool {
-    matches!(verb, "begin" | "commit" | "rollback" | "fail" | "die")
-}
-
-fn describe_unless_utility(verb: &str, out: &mut Vec<u8>) {
-    if !is_utility(verb) {
-        // Int16 columns; String name, Int32 table, Int16 column, Int32 type (text), Int16 size, Int32 modifier, Int16 format.
-        message(
-            out,
-            b'T',
-            b"\0\x01id\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0",
-        );
-    }
-}
-
-fn describe(portal: &str, out: &mut Vec<u8>) {
-    let verb = portal.split_whitespace().next().unwrap_or_default();
-    if is_utility(verb) {
-        message(out, b'n', &[]);
-    } else {
-        describe_unless_utility(verb, out);
+        let id = words.next().map_or(NOBODY, |word| word.parse().unwrap());
+        let time = words.next().unwrap_or("0");
+        let digits = time.find(|c: char| !c.is_ascii_digit()).unwrap_or(time.len());
+        let (micros, ends) = time.split_at(digits);
+        Statement {
+            verb: verb.to_owned(),
+            id,
+            micros: micros.parse().unwrap(),
+            ends: ends.to_owned(),
+        }
     }
 }
 

@@ -9,9 +9,10 @@ use heys_core::pool::{Action, ConnId, Misuse, Pool, PoolOptions, Release, Waiter
 use crate::book::{Book, From, Place};
 use crate::caller::{Caller, Query};
 use crate::driver::{Cancel, Link};
+use crate::names::{Naming, Register};
 use crate::rng::Rng;
 use crate::sabotage::{Sabotage, Saboteur};
-use crate::server::{self, Backend, Greeting, Next};
+use crate::server::{self, Backend, Change, Greeting, Next};
 
 /// Microseconds.
 pub(crate) type Micros = u64;
@@ -27,6 +28,8 @@ pub(crate) enum Event {
     ClientEof(usize),
     Finish(usize, u64),
     ShutDown(usize),
+    /// Somebody else changes what is prepared there.
+    Change(usize, Change),
     CancelArrives(usize),
     Suspend(Micros),
     // The client process.
@@ -58,6 +61,7 @@ impl Event {
                 | ClientEof(_)
                 | Finish(..)
                 | ShutDown(_)
+                | Change(..)
                 | CancelArrives(_)
                 | Suspend(_)
         )
@@ -132,6 +136,8 @@ pub(crate) struct World {
     pub(crate) book: Book,
     pub(crate) options: PoolOptions,
     pub(crate) faults: Faults,
+    pub(crate) naming: Naming,
+    pub(crate) register: Register,
     /// Answers of the driver to actions, given once all actions are taken.
     pub(crate) soon: VecDeque<Input>,
     pub(crate) links: BTreeMap<ConnId, Link>,
@@ -141,6 +147,8 @@ pub(crate) struct World {
     pub(crate) waiting: BTreeMap<WaiterId, usize>,
     pub(crate) queries: Vec<Query>,
     pub(crate) checkouts: u64,
+    /// The last query of each checkout that a server has begun.
+    pub(crate) last_begun: BTreeMap<u64, usize>,
     pub(crate) saboteur: Saboteur,
     /// Actions are being handled.
     pub(crate) draining: bool,
@@ -165,13 +173,15 @@ impl World {
         let max = rng.range(1, 4) as usize;
         // Many one-shots on few connections, some of which are cancelled.
         let crowd = rng.chance(20);
+        // Callers who come often, on connections that live long.
+        let regulars = rng.chance(20);
         let options = PoolOptions {
             max,
             min: rng.range(0, max as u64) as usize,
             idle_timeout: millis(rng.maybe(3, 50)),
             acquire_timeout: millis(rng.maybe(2, 60)),
-            max_lifetime: millis(rng.maybe(20, 200)),
-            max_uses: rng.maybe(1, 5).filter(|_| !crowd).map(|uses| uses as u32),
+            max_lifetime: millis(rng.maybe(20, 200).filter(|_| !regulars)),
+            max_uses: rng.maybe(1, 5).filter(|_| !crowd && !regulars).map(|uses| uses as u32),
             end_fails_waiters: rng.chance(80),
             reset_timeout: Duration::from_millis(rng.range(5, 30)),
             needs_permit: false,
@@ -209,6 +219,7 @@ impl World {
         if crowd {
             faults.query_timeout = Some(rng.range(500, 8_000));
         }
+        let naming = Naming::random(&mut rng, regulars);
         let saboteur = Saboteur::new(sabotage, rng.range(0, 3));
         let options = saboteur.reduce(options);
         let mut world = World {
@@ -227,21 +238,24 @@ impl World {
             waiting: BTreeMap::new(),
             queries: Vec::new(),
             checkouts: 0,
+            last_begun: BTreeMap::new(),
             saboteur,
             draining: false,
             tracing,
             options,
             faults,
+            naming,
+            register: Register::default(),
             rng,
         };
-        trace!(world, "{:?} {:?}", world.options, world.faults);
-        world.populate(if crowd { 30 } else { 10 });
+        trace!(world, "{:?} {:?} {:?}", world.options, world.faults, world.naming);
+        world.populate(if crowd { 30 } else { 10 }, if regulars { 12 } else { 4 });
         world
     }
 
-    fn populate(&mut self, most: u64) {
+    fn populate(&mut self, most: u64, most_checkouts: u64) {
         for caller in 0..self.rng.range(1, most) as usize {
-            let checkouts = self.rng.range(1, 4);
+            let checkouts = self.rng.range(1, most_checkouts);
             self.callers.push(Caller::new(checkouts));
             let start = self.rng.range(0, 30_000);
             self.after(start, Event::Caller(caller));
@@ -357,6 +371,7 @@ impl World {
             Event::Finish(sock, serial) => {
                 let mut out = Vec::new();
                 self.socks[sock].backend.finish(serial, &mut out);
+                self.heed(sock);
                 self.send_down(sock, &out);
                 self.serve(sock);
             }
@@ -365,6 +380,11 @@ impl World {
                 self.socks[sock].backend.shut_down(&mut out);
                 self.send_down(sock, &out);
                 self.serve(sock);
+            }
+            Event::Change(sock, change) => {
+                let mut out = Vec::new();
+                self.socks[sock].backend.change(change, &mut out);
+                self.send_down(sock, &out);
             }
             Event::CancelArrives(cancel) => self.cancel_arrives(cancel),
             Event::Suspend(length) => {
@@ -522,9 +542,11 @@ impl World {
             }
             silent = self.rng.chance(15);
         }
+        let pid = 1000 + sock as i32;
+        let (rules, temper) = self.naming.backend(pid, &mut self.rng);
         self.socks.push(Sock {
             conn,
-            backend: Backend::new(1000 + sock as i32, key, greeting),
+            backend: Backend::new(pid, key, greeting, rules, temper),
             unread: Vec::new(),
             eof: false,
             open: true,
@@ -545,6 +567,9 @@ impl World {
             self.after(80_000, Event::Refused(sock));
         } else {
             self.after(delay, Event::Accept(sock));
+            for (at, change) in self.naming.changes(&mut self.rng) {
+                self.after(at, Event::Change(sock, change));
+            }
             if self.rng.chance(self.faults.shut_down) {
                 let at = self.rng.range(1_000, 60_000);
                 self.after(at, Event::ShutDown(sock));
@@ -642,6 +667,7 @@ impl World {
             Next::Wait => entry.client_gone,
             Next::Exit => true,
         };
+        self.heed(sock);
         self.send_down(sock, &out);
         let entry = &mut self.socks[sock];
         if over && entry.server_open {
@@ -663,14 +689,16 @@ impl World {
         let intended = cancel.query;
         let mut out = Vec::new();
         if let Some(hit) = self.socks[sock].backend.cancel(&mut out) {
-            let hit = hit as usize;
-            if cancel.behind.contains(&hit) {
-                self.queries[hit].hit_astray = true;
-                self.book.saw("cancel hit a follower");
-            } else {
-                assert_eq!(hit, intended, "the cancel for query {intended} hit query {hit}");
-                self.book.saw("cancel hit");
+            if let Some(query) = hit.query {
+                if cancel.behind.contains(&query) {
+                    self.queries[query].hit_astray = true;
+                    self.book.saw("cancel hit a follower");
+                } else {
+                    assert_eq!(query, intended, "the cancel for query {intended} hit query {query}");
+                    self.book.saw("cancel hit");
+                }
             }
+            self.was_hit(&hit, intended);
         }
         self.send_down(sock, &out);
         self.serve(sock);
