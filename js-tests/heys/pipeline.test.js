@@ -239,6 +239,34 @@ describe('queries that share a connection', limit, () => {
       assert.deepEqual(rows, [{ none: true, alone: true }])
     }))
 
+  it('are all sent again without a name when their table has changed', () =>
+    withPool({ max: 1 }, async (pool) => {
+      const text = 'SELECT * FROM changed_table WHERE id = $1'
+      await pool.query('DROP TABLE IF EXISTS changed_table; CREATE TABLE changed_table AS TABLE shared_table')
+      await learn(pool, text, [1])
+      for (const change of ['ADD more int DEFAULT 7', 'DROP more', 'ADD more int DEFAULT 8']) {
+        await withClient({}, (client) => client.query(`ALTER TABLE changed_table ${change}`))
+        const more = /DEFAULT/.test(change) ? { more: Number(change.at(-1)) } : {}
+        const all = Array.from({ length: 20 }, (_, i) => pool.query(text, [i + 1]))
+        for (const [i, { rows }] of (await Promise.all(all)).entries()) {
+          assert.deepEqual(rows, [{ id: i + 1, note: `note ${i + 1}`, ...more }])
+        }
+        await learn(pool, text, [1])
+      }
+    }))
+
+  it('are sent in full when their text was forgotten while they waited', () =>
+    withPool({ max: 1 }, async (pool) => {
+      await learn(pool, BY_ID, [1])
+      const client = await pool.connect()
+      const waiting = queries(pool, 3)
+      const simple = pool.query("SELECT 'simple' AS note")
+      for (let n = 0; n < 1100; n++) for (let i = 0; i < 2; i++) await client.query(`SELECT ${n} + $1::int`, [1])
+      client.release()
+      assert.deepEqual(await Promise.all(waiting), ['note 1', 'note 2', 'note 3'])
+      assert.equal((await simple).rows[0].note, 'simple')
+    }))
+
   it('are all rejected when their connection is lost, and the pool goes on', () =>
     withPool({ max: 1, application_name: 'lost' }, async (pool) => {
       pool.on('error', () => {})

@@ -455,7 +455,8 @@ class Client extends EventEmitter {
   _repeat(task) {
     task.repeats = false
     task.unnamed = true
-    if (task.endangered) task.restart()
+    // Behind others it could find their transaction; it waits for its turn in the pool once more.
+    if (task.shares && (task.endangered || this._active !== null)) task.restart()
     else this._queue.unshift(task)
   }
 
@@ -650,16 +651,17 @@ class Client extends EventEmitter {
   }
 
   _sendSimple(task) {
-    if (task.textId > 0) this._native.queryKnown(this._session, task.textId, 0)
+    if (texts.isCurrent(task.textId)) this._native.queryKnown(this._session, task.textId, 0)
     else this._native.query(this._session, task.text || '', 0)
   }
 
   /** Sends a text that comes again by its number; false: it has none, or its name may have made it fail. */
   _sendKnown(task) {
     const { text, portal, unnamed } = task
-    if (portal || unnamed || !text) return false
+    // With the option pipeline others may be behind it already, and must not overtake it.
+    if (portal || unnamed || !text || this.pipeline) return false
     const id = task.textId >= 0 ? task.textId : texts.idOf(this._native, text)
-    if (id === 0) return false
+    if (!texts.isCurrent(id)) return false
     const flags = (task.binary ? BINARY : 0) | (task.shares ? SHARED : 0)
     this._native.known(this._session, id, this._prepared(task), flags)
     return true

@@ -12,6 +12,8 @@ const LONGEST = 16384
 const ids = new Map()
 const seenOnce = new Set()
 let next = 1
+/** Numbers up to this one mean nothing any more. */
+let forgotten = 0
 
 /** The text's number; 0: it has none. */
 function idOf(native, text) {
@@ -26,12 +28,18 @@ function idOf(native, text) {
   if (ids.size >= MOST) {
     ids.clear()
     native.clearTexts()
+    forgotten = next - 1
   }
   const id = next
-  next = next === 0x7fffffff ? 1 : next + 1
+  next++
   native.text(id, text)
   ids.set(text, id)
   return id
 }
 
-module.exports = { idOf }
+/** Whether the number, which was given some time ago, still means its text. */
+function isCurrent(id) {
+  return id > forgotten
+}
+
+module.exports = { idOf, isCurrent }
