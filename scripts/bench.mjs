@@ -82,7 +82,6 @@ async function measure() {
     const { key, regime, title, kind } = of
     cases.push({ key, regime, title, kind, drivers: measured, leftOut: chosen.leftOut })
   }
-  const own = { version: require('../package.json').version }
   return {
     date: new Date().toISOString(),
     machine: {
@@ -94,7 +93,7 @@ async function measure() {
     rounds,
     warmup,
     seconds,
-    versions: Object.fromEntries(drivers.map(({ name, version }) => [name, version ?? own.version])),
+    versions: Object.fromEntries(drivers.map(({ name, version }) => [name, version])),
     addonBytes: statSync(addon).size,
     leftOut,
     cases,

@@ -298,6 +298,48 @@ const faults = [
     'if (limit > 0 && client._pool === null) {',
     'if (limit < 0) {',
   ),
+
+  // --- what is done for speed
+  fault('heys/prepare', 'speed.js', 'prepareStatements', '({ prepareStatements: true,', '({ prepareStatements: false,'),
+  fault(
+    'heys/prepare',
+    'client.js',
+    'a name that fails is repeated',
+    'if (task.repeats && !task.settled) this._repeat(task)',
+    'if (task === undefined) this._repeat(task)',
+  ),
+  fault('heys/prepare', 'client.js', 'prepareInTransactions', 'prepareInTransactions === true,', 'false,'),
+  fault(
+    'heys/pipeline',
+    'pool.js',
+    'pipelineQueries',
+    'length = native.poolAcquireQuery(this._id, waiter.textId)',
+    'length = native.poolAcquire(this._id)',
+  ),
+  fault('heys/pipeline', 'pool.js', 'watched checkouts are not shared', "this.listenerCount('acquire') === 0 &&", ''),
+  fault('heys/pipeline', 'texts.js', 'forgotten texts', 'return id > forgotten', 'return id > 0'),
+  fault(
+    'heys/pipeline',
+    'client.js',
+    'a cancel for the head alone',
+    'this._session >= 0 && this._active === task) this._cancelActive()',
+    'this._session >= 0) this._cancelActive()',
+  ),
+  fault(
+    'heys/pipeline',
+    'client.js',
+    'a follower given up is cancelled at its turn',
+    'next.shares && next.settled &&',
+    'next.shares === 1 &&',
+  ),
+  fault(
+    'heys/pipeline',
+    'pool.js',
+    'an early answer releases later',
+    'task.shares && task.inFlight) {',
+    'task.shares === 1) {',
+  ),
+  fault('heys/types', 'types.js', 'numbers of many digits', 'digits > Number.MAX_SAFE_INTEGER ||', ''),
 ]
 
 module.exports = { faults }

@@ -1,8 +1,6 @@
 // Who is measured. `adapter` is the file in drivers/ that speaks the driver's API; `peer` names what peers.mjs installs.
 
-import { root } from '../lib/run.mjs'
-
-const HEYS = { adapter: 'node-postgres', module: root }
+const HEYS = { adapter: 'node-postgres', peer: 'heys' }
 
 /** `variant`: a driver that is here already, used otherwise; `only`: the cases for which it is meant. */
 export const DRIVERS = [

@@ -1,11 +1,13 @@
-// The drivers that heys-db is measured against, from npm, each in a folder of its own under target/, installed once.
+// The drivers that heys-db is measured against, from npm, each in a folder of its own under target/, installed once; and
+// heys-db's own package.
 // pg itself is among the repository's own packages.
 
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { must, run, targetDir } from '../lib/run.mjs'
 import { note, step } from '../lib/say.mjs'
+import { makePackage } from '../package.mjs'
 
 const require = createRequire(import.meta.url)
 const NPM = ['--no-audit', '--no-fund', '--no-package-lock', '--prefer-offline', '--loglevel=error']
@@ -48,6 +50,19 @@ async function libpq() {
 }
 
 const PEERS = {
+  /** What users install, made of what is built: the package, not this repository's modules. */
+  async heys() {
+    const tarball = await makePackage({ fresh: false })
+    const folder = path.join(targetDir, 'bench-peers/heys')
+    rmSync(folder, { recursive: true, force: true })
+    mkdirSync(path.join(folder, 'node_modules'), { recursive: true })
+    await must('tar', ['-xzf', tarball, '-C', folder])
+    const types = path.dirname(require.resolve('pg-types/package.json'))
+    symlinkSync(types, path.join(folder, 'node_modules/pg-types'))
+    const module = path.join(folder, 'package')
+    return { module, version: versionOf(module) }
+  },
+
   async pg() {
     const module = path.dirname(require.resolve('pg/package.json'))
     return { module, version: versionOf(module) }
