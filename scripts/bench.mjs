@@ -105,7 +105,9 @@ async function profileFirst(bench, drivers) {
   const of = options.cases.find(({ kind }) => kind === 'speed')
   const [driver] = of === undefined ? [] : driversOf(of, drivers).drivers
   if (driver === undefined || driver.runtime) throw new Error('--profile takes a case that counts operations, on Node')
-  const told = await step(`profile of ${driver.label}: ${titleOf(of)}`, () => profile(bench, of, driver))
+  // The package's addon has its names beside the one that was built.
+  const built = driver.peer === 'heys' ? { ...driver, module: root } : driver
+  const told = await step(`profile of ${driver.label}: ${titleOf(of)}`, () => profile(bench, of, built))
   console.log(`\n${told}`)
 }
 
