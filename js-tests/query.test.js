@@ -397,11 +397,15 @@ describe('notices and notifications', () => {
 
       const notified = once(client, 'notification')
       await client.query("LISTEN news; NOTIFY news, 'extra'")
-      const [{ channel, payload, processId, name }] = await notified
-      assert.deepEqual(
-        { channel, payload, processId, name },
-        { channel: 'news', payload: 'extra', processId: client.processID, name: 'notification' },
-      )
+      const [message] = await notified
+      assert.equal(message.constructor.name, 'NotificationResponseMessage')
+      assert.deepEqual(Object.entries(message), [
+        ['length', 19],
+        ['processId', client.processID],
+        ['channel', 'news'],
+        ['payload', 'extra'],
+        ['name', 'notification'],
+      ])
     })
   })
 })

@@ -8,7 +8,7 @@ const ConnectionParameters = require('./parameters')
 const { differences } = require('./differences')
 const { speed } = require('./speed')
 const texts = require('./texts')
-const { fromRaw, noticeFromRaw } = require('./errors')
+const { NotificationResponseMessage, fromRaw, noticeFromRaw } = require('./errors')
 const { Task, Query } = require('./query')
 const { prepareValues } = require('./values')
 
@@ -467,7 +467,7 @@ class Client extends EventEmitter {
       driver.forget(this._session)
       this._session = -1
       this._lost(extra === undefined || extra === null || extra.kind === 'closed' ? undefined : fromRaw(extra))
-    } else this._safely(() => this.emit('notification', { ...extra, name: 'notification' }))
+    } else this._safely(() => this.emit('notification', new NotificationResponseMessage(extra)))
   }
 
   _serverError(error) {

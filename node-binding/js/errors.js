@@ -43,6 +43,17 @@ class NoticeMessage {
   }
 }
 
+/** A NotificationResponse: Int32 length, which counts itself; Int32 process id; String channel; String payload. */
+class NotificationResponseMessage {
+  constructor({ processId, channel, payload }) {
+    this.length = 4 + 4 + Buffer.byteLength(channel) + 1 + Buffer.byteLength(payload) + 1
+    this.processId = processId
+    this.channel = channel
+    this.payload = payload
+    this.name = 'notification'
+  }
+}
+
 function fill(target, fields) {
   const byLetter = new Map(fields)
   for (const [letter, property] of FIELDS) target[property] = byLetter.get(letter)
@@ -73,4 +84,4 @@ function noticeFromRaw(raw) {
   return fill(new NoticeMessage(textOf(raw), raw.length), raw.fields || [])
 }
 
-module.exports = { DatabaseError, NoticeMessage, fromRaw, noticeFromRaw }
+module.exports = { DatabaseError, NoticeMessage, NotificationResponseMessage, fromRaw, noticeFromRaw }
