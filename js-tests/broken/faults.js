@@ -73,8 +73,8 @@ const faults = [
   ),
   pool(
     'pool.query() gives its client back',
-    '    this._release(client, failed ? error : null, failed && !keep)',
-    '    void keep',
+    'if (task.shares) this._releaseShared(client, failed ? error : null, failed && !keep)',
+    'if (task.shares) void keep',
   ),
   worded(pool, 'timeout exceeded when trying to connect'),
   worded(pool, 'Connection terminated due to connection timeout'),
@@ -158,7 +158,7 @@ const faults = [
     "if (kind === NOTICE) this._safely(() => this.emit('notice', noticeFromRaw(extra)))",
     'if (kind === NOTICE) void 0',
   ),
-  query('the event notification', "this.emit('notification', { ...extra, name: 'notification' })", 'void 0'),
+  query('the event notification', "this.emit('notification', new NotificationResponseMessage(extra))", 'void 0'),
   result('the extended protocol only where it is needed', 'this.values && this.values.length > 0)', 'this.values)'),
   result('queryMode', "this.queryMode === 'extended' || this.name", 'this.name'),
   result(
@@ -223,8 +223,8 @@ const faults = [
     'types',
     'types.js',
     'offsets of timestamptz',
-    'utc - offset * 1000 : utc + offset * 1000',
-    'utc + offset * 1000 : utc - offset * 1000',
+    'sign === 43 ? -offset : offset',
+    'sign === 43 ? offset : -offset',
   ),
   fault(
     'types',
@@ -321,23 +321,9 @@ const faults = [
   fault(
     'heys/pipeline',
     'client.js',
-    'a cancel for the head alone',
-    'this._session >= 0 && this._active === task) this._cancelActive()',
-    'this._session >= 0) this._cancelActive()',
-  ),
-  fault(
-    'heys/pipeline',
-    'client.js',
     'a follower given up is cancelled at its turn',
     'next.shares && next.settled &&',
     'next.shares === 1 &&',
-  ),
-  fault(
-    'heys/pipeline',
-    'pool.js',
-    'an early answer releases later',
-    'task.shares && task.inFlight) {',
-    'task.shares === 1) {',
   ),
   fault('heys/types', 'types.js', 'numbers of many digits', 'digits > Number.MAX_SAFE_INTEGER ||', ''),
 ]
