@@ -8,7 +8,25 @@ use heys_core::proto::{RowSink, SinkState};
 use heys_core::rows::{Batch, CellKind, Packed};
 use xorshift::Xorshift;
 
-const KINDS: [CellKind; 4] = [CellKind::Text, CellKind::Int, CellKind::Bool, CellKind::Bytes];
+/// A kind for each column.
+const KINDS: [CellKind; 6] = [
+    CellKind::Text,
+    CellKind::Int,
+    CellKind::Bool,
+    CellKind::Bytes,
+    CellKind::Float8,
+    CellKind::Timestamptz,
+];
+
+fn is_wide(kind: CellKind) -> bool {
+    matches!(kind, CellKind::Float8 | CellKind::Timestamptz)
+}
+
+/// A kind for each word.
+fn words(kinds: &[CellKind]) -> Vec<CellKind> {
+    let words = |&kind| [kind, CellKind::High].into_iter().take(1 + usize::from(is_wide(kind)));
+    kinds.iter().flat_map(words).collect()
+}
 
 type Row = Vec<Option<Vec<u8>>>;
 
@@ -30,6 +48,13 @@ enum Value {
     Text(Vec<u16>),
     Int(i32),
     Bool(bool),
+    /// The bits of a double.
+    Float(u64),
+    /// Milliseconds since 1970.
+    Instant(i64),
+    Infinity {
+        negative: bool,
+    },
 }
 
 fn utf16(text: &[u8]) -> Vec<u16> {
@@ -43,7 +68,7 @@ fn read(packed: &Packed<'_>, kinds: &[CellKind]) -> Vec<Vec<Value>> {
         (None, Some(units)) => units.to_vec(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(packed.cells.len(), packed.rows * kinds.len());
+    assert_eq!(packed.cells.len(), packed.rows * words(kinds).len());
     let mut at = 0;
     let mut text = |length: i32| {
         if length == -1 {
@@ -59,6 +84,16 @@ fn read(packed: &Packed<'_>, kinds: &[CellKind]) -> Vec<Vec<Value>> {
             kinds
                 .iter()
                 .map(|kind| match (kind, *cells.next().unwrap()) {
+                    (CellKind::Float8, low) => match (low, *cells.next().unwrap()) {
+                        (-1, -1) => Value::Null,
+                        (low, high) => Value::Float(u64::from(high as u32) << 32 | u64::from(low as u32)),
+                    },
+                    (CellKind::Timestamptz, low) => match (low, *cells.next().unwrap()) {
+                        (0, i32::MIN) => Value::Null,
+                        (0, i32::MAX) => Value::Infinity { negative: false },
+                        (0, high) if high == -i32::MAX => Value::Infinity { negative: true },
+                        (low, high) => Value::Instant(i64::from(high) << 32 | i64::from(low as u32)),
+                    },
                     (CellKind::Int, i32::MIN) if packed.kinds_hold => Value::Null,
                     (CellKind::Int, number) if packed.kinds_hold => Value::Int(number),
                     (CellKind::Bool, truth) if packed.kinds_hold => match truth {
@@ -84,7 +119,7 @@ fn holds(kind: CellKind, cell: &Option<Vec<u8>>) -> bool {
             .parse::<i32>()
             .is_ok_and(|n| n != i32::MIN && n.to_string() == text),
         CellKind::Bool => text == "t" || text == "f",
-        CellKind::Text | CellKind::Bytes => true,
+        _ => true,
     }
 }
 
@@ -94,12 +129,26 @@ fn decode(rows: &[Row], kinds: &[CellKind], numbers: bool) -> Vec<Vec<Value>> {
         (_, None) => Value::Null,
         (CellKind::Int, Some(cell)) if numbers => Value::Int(String::from_utf8_lossy(cell).parse().unwrap()),
         (CellKind::Bool, Some(cell)) if numbers => Value::Bool(cell == b"t"),
+        (CellKind::Float8, Some(cell)) => match f64::from_be_bytes(cell[..].try_into().unwrap()) {
+            double if double.is_nan() => Value::Float(f64::NAN.to_bits()),
+            double => Value::Float(double.to_bits()),
+        },
+        (CellKind::Timestamptz, Some(cell)) => match i64::from_be_bytes(cell[..].try_into().unwrap()) {
+            i64::MAX => Value::Infinity { negative: false },
+            i64::MIN => Value::Infinity { negative: true },
+            micros => Value::Instant((i128::from(micros) + 946_684_800_000_000).div_euclid(1000) as i64),
+        },
         (CellKind::Bytes, Some(cell)) => Value::Text(cell.iter().map(|&byte| byte.into()).collect()),
         (_, Some(cell)) => Value::Text(utf16(cell)),
     };
     rows.iter()
         .map(|row| kinds.iter().zip(row).map(|(kind, value)| cell(kind, value)).collect())
         .collect()
+}
+
+/// Whether a kind's bytes are no text in UTF-8.
+fn is_raw(kind: CellKind) -> bool {
+    kind == CellKind::Bytes || is_wide(kind)
 }
 
 /// Checks what is in the batch against the rows that went in, and empties it.
@@ -111,7 +160,7 @@ fn check(batch: &mut Batch, rows: &mut Vec<Row>, kinds: &[CellKind]) {
     assert_eq!(packed.kinds_hold, numbers, "{rows:?}");
     let ascii = rows.iter().all(|row| {
         let mut cells = kinds.iter().zip(row);
-        cells.all(|(kind, cell)| *kind == CellKind::Bytes || cell.as_ref().is_none_or(|cell| cell.is_ascii()))
+        cells.all(|(kind, cell)| is_raw(*kind) || cell.as_ref().is_none_or(|cell| cell.is_ascii()))
     });
     assert_eq!(packed.latin1.is_some(), ascii, "{rows:?}");
     assert_eq!(read(&packed, kinds), decode(rows, kinds, numbers));
@@ -166,6 +215,31 @@ fn random_cell(random: &mut Xorshift, kind: CellKind, odd: usize) -> Option<Vec<
         CellKind::Text if random.one_in(3) => random.pick(&words).into(),
         CellKind::Text => vec![b'a' + random.below(26) as u8; random.below(20)],
         CellKind::Bytes => (0..random.below(9)).map(|_| random.next() as u8).collect(),
+        CellKind::Float8 if random.one_in(3) => {
+            let edges = [
+                f64::NAN,
+                -f64::NAN,
+                f64::INFINITY,
+                f64::NEG_INFINITY,
+                -0.0,
+                f64::MIN_POSITIVE,
+            ];
+            random.pick(&edges).to_be_bytes().into()
+        }
+        CellKind::Timestamptz if random.one_in(3) => {
+            let edges = [
+                i64::MAX,
+                i64::MIN,
+                0,
+                -1,
+                999,
+                -946_684_800_000_001,
+                9_223_371_331_199_999_999,
+            ];
+            random.pick(&edges).to_be_bytes().into()
+        }
+        CellKind::Float8 | CellKind::Timestamptz => random.next().to_be_bytes().into(),
+        CellKind::High => unreachable!("no column"),
     })
 }
 
@@ -177,12 +251,12 @@ fn random_rows_are_read_back_as_a_plain_decoder_reads_them() {
         let kinds: Vec<_> = (0..random.below(7)).map(|_| random.pick(&KINDS)).collect();
         let odd = random.pick(&[5, 100, 100_000]);
         let ascii = random.one_in(2);
-        batch.start(&kinds);
+        batch.start(&words(&kinds));
         let mut rows = Vec::new();
         for _ in 0..random.below(60) {
             let row: Row = kinds.iter().map(|&kind| random_cell(random, kind, odd)).collect();
             let plain = |(kind, cell): (&CellKind, &Option<Vec<u8>>)| {
-                *kind == CellKind::Bytes || cell.as_ref().is_none_or(|cell| cell.is_ascii())
+                is_raw(*kind) || cell.as_ref().is_none_or(|cell| cell.is_ascii())
             };
             if ascii && !kinds.iter().zip(&row).all(plain) {
                 continue;
@@ -195,6 +269,15 @@ fn random_rows_are_read_back_as_a_plain_decoder_reads_them() {
         }
         check(&mut batch, &mut rows, &kinds);
     }
+}
+
+#[test]
+fn a_number_of_another_length_is_null() {
+    let mut batch = Batch::default();
+    let kinds = [CellKind::Float8, CellKind::Timestamptz];
+    batch.start(&words(&kinds));
+    batch.row(&body(&vec![Some(b"1.5".to_vec()), Some(vec![0; 9])]));
+    assert_eq!(read(&batch.packed(), &kinds), [[Value::Null, Value::Null]]);
 }
 
 #[test]

@@ -46,27 +46,43 @@ class Pair {
   constructor(connection) {
     this.pg = new pg.Client(connection)
     this.heys = new heys.Client({ ...connection, strictPg: true })
+    /** Prepares its statements by itself, so that some of their columns come as numbers. */
+    this.named = new heys.Client(connection)
   }
 
-  async both(config) {
+  connect() {
+    return Promise.all([this.pg.connect(), this.heys.connect(), this.named.connect()])
+  }
+
+  end() {
+    return Promise.all([this.pg.end(), this.heys.end(), this.named.end()])
+  }
+
+  async both(config, client = this.heys) {
     const ask = (client) =>
       client.query(config).then(
         (result) => result,
         (error) => error,
       )
-    return [await ask(this.pg), await ask(this.heys)]
+    // Seen, seen, asked who the server is, named, bound.
+    for (let i = 0; client === this.named && i < 5; i++) await ask(client)
+    return [await ask(this.pg), await ask(client)]
+  }
+
+  async set(text) {
+    for (const client of [this.pg, this.heys, this.named]) await client.query(text)
   }
 
   /** The cells of one row, or each alone when the server refuses one of them. */
-  async cells(expressions, options) {
+  async cells(expressions, options, client) {
     const names = expressions.map((_, i) => `c${i}`)
     const text = `SELECT ${expressions.map((expression, i) => `${expression} AS ${names[i]}`).join(', ')}`
-    const [wanted, got] = await this.both({ text, ...options })
+    const [wanted, got] = await this.both({ text, ...options }, client)
     if (wanted instanceof Error && expressions.length > 1) {
-      for (const expression of expressions) await this.cells([expression], options)
+      for (const expression of expressions) await this.cells([expression], options, client)
       return
     }
-    const label = JSON.stringify(options)
+    const label = JSON.stringify(options) + (client === this.named ? ' named' : '')
     if (wanted instanceof Error || got instanceof Error) return compare(`${text} ${label}`, show(wanted), show(got))
     expressions.forEach((expression, i) => {
       const key = options.rowMode === 'array' ? i : names[i]
@@ -74,8 +90,15 @@ class Pair {
     })
   }
 
-  async all(expressions, options) {
-    for (let i = 0; i < expressions.length; i += 40) await this.cells(expressions.slice(i, i + 40), options)
+  async all(expressions, options, client) {
+    for (let i = 0; i < expressions.length; i += 40) await this.cells(expressions.slice(i, i + 40), options, client)
+  }
+
+  /** By statements that have a name. */
+  async numbers(expressions) {
+    const wanted = expressions.filter((expression) => /float8|timestamptz/.test(expression))
+    await this.all(wanted, { queryMode: 'extended' }, this.named)
+    await this.all(wanted, { queryMode: 'extended', rowMode: 'array' }, this.named)
   }
 }
 
@@ -87,35 +110,36 @@ async function results(pair) {
   const binary = all.filter(isBinary)
   await pair.all(binary, { binary: true })
   await pair.all(binary, { binary: true, rowMode: 'array' })
+  await pair.numbers(all)
 }
 
 async function styles(pair) {
   for (const zone of ['UTC', 'Europe/Moscow', 'America/New_York', 'Asia/Kolkata', 'America/St_Johns']) {
-    await pair.both(`SET TimeZone TO '${zone}'`)
+    await pair.set(`SET TimeZone TO '${zone}'`)
     for (const style of STYLES) {
-      await pair.both(`SET DateStyle TO '${style}'`)
+      await pair.set(`SET DateStyle TO '${style}'`)
       await pair.all(moments, {})
+      if (style === STYLES[0] || style === STYLES[4]) await pair.numbers(moments)
     }
-    await pair.both('RESET DateStyle')
+    await pair.set('RESET DateStyle')
   }
   for (const style of ['postgres', 'postgres_verbose', 'sql_standard', 'iso_8601']) {
-    await pair.both(`SET IntervalStyle TO ${style}`)
+    await pair.set(`SET IntervalStyle TO ${style}`)
     await pair.all(
       others.filter((expression) => expression.includes('interval')),
       {},
     )
   }
-  await pair.both('RESET ALL; SET bytea_output TO escape')
+  await pair.set('RESET ALL; SET bytea_output TO escape')
   await pair.all(
     others.filter((expression) => expression.includes('bytea')),
     {},
   )
-  await pair.both('RESET ALL; SET extra_float_digits TO 0')
-  await pair.all(
-    others.filter((expression) => expression.includes('float')),
-    {},
-  )
-  await pair.both('RESET ALL')
+  await pair.set('RESET ALL; SET extra_float_digits TO 0')
+  const floats = others.filter((expression) => expression.includes('float'))
+  await pair.all(floats, {})
+  await pair.numbers(floats)
+  await pair.set('RESET ALL')
 }
 
 async function columns(pair) {
@@ -188,11 +212,11 @@ async function parameters(pair) {
 async function main() {
   const server = await settings()
   const pair = new Pair(server.settings)
-  await Promise.all([pair.pg.connect(), pair.heys.connect()])
+  await pair.connect()
   try {
     for (const step of [results, styles, columns, parameters, overrides]) await step(pair)
   } finally {
-    await Promise.all([pair.pg.end(), pair.heys.end()])
+    await pair.end()
     await server.stop()
   }
   console.log(`${cells} cells, ${differences} differences`)

@@ -39,6 +39,10 @@ const CANCEL_MILLIS = 5000
 /** RFC 7677 asks for at least 4096; a hostile server could ask for billions. */
 const SCRAM_MAX_ITERATIONS = 100000
 
+/** Loaded with the first result. */
+let types
+const numbersTaken = () => (types ||= require('./types')).numbersTaken()
+
 const NO_PASSWORD = 'SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a string'
 
 function finiteOr(value, fallback) {
@@ -372,7 +376,7 @@ class Client extends EventEmitter {
           const hold = words[i + 3] !== 0
           const task = this._active
           const at = i + 4
-          i = at + rows * shape.count
+          i = at + rows * shape.width
           if (task === null) continue
           if (words === driver.words && (task.emitter !== undefined || (task.decoder && task.decoder.foreign))) {
             words = words.slice(0, length)
@@ -662,7 +666,9 @@ class Client extends EventEmitter {
     if (portal || unnamed || !text || this.pipeline) return false
     const id = task.textId >= 0 ? task.textId : texts.idOf(this._native, text)
     if (!texts.isCurrent(id)) return false
-    const flags = (task.binary ? BINARY : 0) | (task.shares ? SHARED : 0)
+    // What else takes parsers from somewhere could be asked for them once too often.
+    const numbers = task.types === undefined ? numbersTaken() : 0
+    const flags = (task.binary ? BINARY : numbers) | (task.shares ? SHARED : 0)
     this._native.known(this._session, id, this._prepared(task), flags)
     return true
   }

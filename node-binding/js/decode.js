@@ -1,7 +1,8 @@
 'use strict'
 
 const types = require('./types')
-const { AS_TEXT, AS_INT, AS_BOOL, AS_PARSER, CONVERT, READ } = types
+const numbers = require('./numbers')
+const { AS_TEXT, AS_INT, AS_BOOL, AS_FLOAT, AS_INSTANT, AS_PARSER, CONVERT, READ } = types
 
 /**
  * Packed batches → rows. A decoder belongs to a shape (the columns of a RowDescription), a row mode and the parsers in
@@ -13,6 +14,9 @@ const INT_NULL = -2147483648
 const KIND_INT = 1
 const KIND_BOOL = 2
 const KIND_BYTES = 3
+/** Of two words each. */
+const KIND_FLOAT8 = 4
+const KIND_TIMESTAMPTZ = 5
 /** A result of at least this many rows is worth compiling for at once; a smaller one at its decoder's second use. */
 const ROWS_WORTH_COMPILING = 8
 
@@ -27,7 +31,8 @@ class Field {
     this.dataTypeID = raw.dataTypeID
     this.dataTypeSize = raw.dataTypeSize
     this.dataTypeModifier = raw.dataTypeModifier
-    this.format = raw.format
+    // To the caller, what comes as a number came as text.
+    this.format = raw.format === 'number' ? 'text' : raw.format
   }
 }
 
@@ -36,7 +41,9 @@ class Shape {
     const fields = raw.map((field) => new Field(field))
     this.fields = fields
     this.count = fields.length
-    this.kinds = fields.map((field) => types.kindOf(field.dataTypeID, field.format))
+    this.kinds = raw.map((field) => types.kindOf(field.dataTypeID, field.format))
+    /** Words of a row. */
+    this.width = this.count + this.kinds.filter((kind) => kind >= KIND_FLOAT8).length
     this.objects = null
     this.arrays = null
     // Names in order of first appearance; of several columns with one name the last one's value stays.
@@ -144,7 +151,17 @@ class Decoder {
 /** The kind in which a column's cells are in this batch. */
 function kindIn(decoder, i, hold) {
   const kind = decoder.shape.kinds[i]
-  return hold || kind === KIND_BYTES ? kind : 0
+  return hold || kind >= KIND_BYTES ? kind : 0
+}
+
+/** What makes a cell of two words a value: (low, high) → value. */
+function wide(decoder, i) {
+  const kind = decoder.shape.kinds[i]
+  const conversion = decoder.conversions[i]
+  if (kind === KIND_FLOAT8 && conversion === AS_FLOAT) return numbers.float
+  if (kind === KIND_TIMESTAMPTZ && conversion === AS_INSTANT) return numbers.instant((s) => types.slowParser(1184)(s))
+  const parse = conversion === AS_TEXT ? null : converter(decoder, i)
+  return kind === KIND_FLOAT8 ? numbers.floatFromText(parse) : numbers.instantFromText(parse)
 }
 
 /** Reads a cell of text where it lies in the batch's string, if its column's type can be read so. */
@@ -168,9 +185,11 @@ function interpret(decoder, words, at, rows, hold, text, out) {
   const { count, names, sources } = shape
   const convert = []
   const read = []
+  const wides = []
   for (let i = 0; i < count; i++) {
     convert.push(converter(decoder, i))
     read.push(reader(decoder, i))
+    wides.push(shape.kinds[i] >= KIND_FLOAT8 ? wide(decoder, i) : undefined)
   }
   let offset = 0
   for (let row = 0; row < rows; row++) {
@@ -186,7 +205,8 @@ function interpret(decoder, words, at, rows, hold, text, out) {
         if (cell < 0) cells[i] = null
         else if (conversions[i] === AS_BOOL) cells[i] = cell === 1
         else cells[i] = conversions[i] === AS_TEXT ? (cell === 1 ? 't' : 'f') : parsers[i](cell === 1 ? 't' : 'f')
-      } else if (cell < 0) cells[i] = null
+      } else if (kind >= KIND_FLOAT8) cells[i] = wides[i](cell, words[at++])
+      else if (cell < 0) cells[i] = null
       else if (read[i] !== undefined) {
         cells[i] = read[i](text, offset, cell)
         offset += cell
@@ -226,6 +246,15 @@ function columnCode(decoder, i, hold) {
     const value = conversion === AS_BOOL ? 'n === 1' : conversion === AS_TEXT ? letter : `P[${i}](${letter})`
     return `${read}if (n >= 0) c${i} = ${value};`
   }
+  if (kind === KIND_FLOAT8 && conversion === AS_FLOAT) {
+    return `S[0] = w[o++]; n = S[1] = w[o++]; const c${i} = n === -1 && S[0] === -1 ? null : D[0];`
+  }
+  if (kind === KIND_TIMESTAMPTZ && conversion === AS_INSTANT) {
+    const { above, below } = numbers.ORDINARY
+    const value = `n > ${above} && n < ${below} ? new Date(n * 4294967296 + (w[o] >>> 0)) : W[${i}](w[o], n)`
+    return `n = w[o + 1]; const c${i} = ${value}; o += 2;`
+  }
+  if (kind >= KIND_FLOAT8) return `const c${i} = W[${i}](w[o++], w[o++]);`
   if (reader(decoder, i) !== undefined) return `${read}if (n >= 0) { c${i} = R[${i}](t, p, n); p += n; }`
   const slice = 't.slice(p, p += n)'
   const value = converter(decoder, i) === null ? slice : `F[${i}](${slice})`
@@ -258,7 +287,9 @@ function generate(decoder, hold) {
     ` out.push(${rowCode(decoder)}) } }`
   const functions = decoder.shape.fields.map((_, i) => converter(decoder, i))
   const readers = decoder.shape.fields.map((_, i) => reader(decoder, i))
-  return new Function('F', 'P', 'R', body)(functions, decoder.parsers, readers)
+  const wides = decoder.shape.kinds.map((kind, i) => (kind >= KIND_FLOAT8 ? wide(decoder, i) : undefined))
+  const { WORDS, DOUBLE } = numbers
+  return new Function('F', 'P', 'R', 'W', 'S', 'D', body)(functions, decoder.parsers, readers, wides, WORDS, DOUBLE)
 }
 
 /** What the first result would have to wait for: pg-types looked for, and the functions above compiled by a row. */

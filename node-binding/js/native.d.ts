@@ -87,13 +87,14 @@ export interface RawField {
   dataTypeID: number
   dataTypeSize: number
   dataTypeModifier: number
-  format: 'text' | 'binary'
+  /** 'number': binary, though the caller asked for text (Flag.Float8, Flag.Timestamptz). */
+  format: 'text' | 'binary' | 'number'
 }
 
 /**
  * Records in `words` (Int32), by kind:
  *   0 SHAPE      [0, shape]                      a result with columns begins
- *   1 ROWS       [1, shape, rows, kindsHold, …cells]  rows × columns cells; text units in `text` in order
+ *   1 ROWS       [1, shape, rows, kindsHold, …cells]  rows × columns cells (CellKind); text units in `text` in order
  *   2 COMPLETE   [2, command, countHi, countLo]  command: index into COMMANDS, -1: the tag is in `extra`;
  *                                                count -1,-1 = none
  *   3 EMPTY      [3]
@@ -112,6 +113,8 @@ export interface RawField {
  *  16 REPEAT     [16]                            in place of ERROR: see `known`
  * COMMANDS = SELECT INSERT UPDATE DELETE BEGIN COMMIT ROLLBACK SET COPY FETCH MOVE MERGE CREATE DROP DO CALL, others by tag.
  * CellKind: 0 text, 1 int (value itself, -2147483648 = NULL), 2 bool (1, 0, -1 = NULL), 3 bytes (latin1 units).
+ * Two words, low and high: 4 float8 (-1, -1 = NULL), 5 timestamptz (milliseconds since 1970 in UTC; high -2147483648 = NULL,
+ * 2147483647 = infinity, -2147483647 = -infinity).
  * With kindsHold 0, cells of kinds 1 and 2 come as text (length, -1 = NULL) in this batch.
  */
 
@@ -123,6 +126,10 @@ export const enum Flag {
   Binary = 2,
   /** What is in flight before it leaves no transaction open. */
   Shared = 4,
+  /** float8 may come as numbers (known only). */
+  Float8 = 8,
+  /** timestamptz may come as numbers (known only). */
+  Timestamptz = 16,
 }
 
 export interface Native {

@@ -17,6 +17,10 @@ const AS_JSON = 7
 const AS_BYTES = 8
 const AS_PARSER = 9
 
+/** Flags of native.d.ts. */
+const TAKE_FLOAT8 = 8
+const TAKE_TIMESTAMPTZ = 16
+
 /** oid → conversion, equal to pg-types's default parser. int8 stays text there, too. */
 const FAST = new Map([
   [16, AS_BOOL],
@@ -90,9 +94,23 @@ function builtinConversion(oid) {
   return SLOW.has(oid) ? -1 : AS_TEXT
 }
 
+/** A result had a column that could have come as a number. */
+let sawNumbers = false
+
+/** The flags of types that may come as numbers (native.d.ts): those whose own parser in pg-types is in force. */
+function numbersTaken() {
+  if (!sawNumbers) return 0
+  if (!isLoaded()) return TAKE_FLOAT8 | TAKE_TIMESTAMPTZ
+  const types = pgTypes()
+  const isDefault = (oid) => types.getTypeParser(oid, 'text') === pristine.get(oid)
+  return (isDefault(701) ? TAKE_FLOAT8 : 0) | (isDefault(1184) ? TAKE_TIMESTAMPTZ : 0)
+}
+
 /** CellKind (native.d.ts) in which a column travels. */
 function kindOf(oid, format) {
+  if (oid === 701 || oid === 1184) sawNumbers = true
   if (format === 'binary') return 3
+  if (format === 'number') return oid === 701 ? 4 : 5
   if (oid === 23 || oid === 21) return 1
   return oid === 16 ? 2 : 0
 }
@@ -241,6 +259,8 @@ module.exports = {
   AS_TEXT,
   AS_INT,
   AS_BOOL,
+  AS_FLOAT,
+  AS_INSTANT,
   AS_PARSER,
   CONVERT,
   FAST,
@@ -250,4 +270,6 @@ module.exports = {
   conversionOf,
   builtinConversion,
   kindOf,
+  numbersTaken,
+  slowParser,
 }

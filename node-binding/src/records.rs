@@ -156,17 +156,17 @@ impl<'a> Records<'a> {
         if self.has_rows {
             return false;
         }
-        let columns = kinds.len();
+        let width = kinds.len();
         let words = self.wake.environment.words();
         let left = packed.rows.saturating_sub(taken.rows);
         let room = words.len().saturating_sub(self.length + ROWS_HEAD);
-        let all = left.saturating_mul(columns) <= room;
+        let all = left.saturating_mul(width) <= room;
         if !all && self.length > 0 {
             return false;
         }
-        let rows = if all { left } else { room / columns.max(1) };
-        let first = taken.rows * columns;
-        let Some(cells) = packed.cells.get(first..first + rows * columns) else {
+        let rows = if all { left } else { room / width.max(1) };
+        let first = taken.rows * width;
+        let Some(cells) = packed.cells.get(first..first + rows * width) else {
             return true;
         };
         let head = [kind::ROWS, shape, rows as i32, (packed.kinds_hold && hold).into()];
@@ -246,7 +246,11 @@ fn text_units(cells: &[i32], kinds: &[CellKind], kinds_hold: bool) -> usize {
     cells
         .iter()
         .zip(kinds.iter().cycle())
-        .filter(|(_, kind)| !kinds_hold || matches!(kind, CellKind::Text | CellKind::Bytes))
+        .filter(|(_, kind)| match kind {
+            CellKind::Text | CellKind::Bytes => true,
+            CellKind::Int | CellKind::Bool => !kinds_hold,
+            CellKind::Float8 | CellKind::Timestamptz | CellKind::High => false,
+        })
         .map(|(cell, _)| usize::try_from(*cell).unwrap_or(0))
         .sum()
 }

@@ -4,10 +4,11 @@ use std::mem;
 use std::rc::Rc;
 
 use heys_core::proto::{Extended, Known, Param};
+use heys_core::statements::Numbers;
 
 use crate::env::Environment;
 use crate::raw::{Js, Type, Value};
-use crate::session::{BINARY, SHARED, Scratch, Session, Span};
+use crate::session::{BINARY, FLOAT8, SHARED, Scratch, Session, Span, TIMESTAMPTZ};
 
 /// Buffers longer than this are not kept for the next query.
 const TEXT_KEPT: usize = 256 * 1024;
@@ -61,7 +62,7 @@ pub(crate) fn extended(
                 None
             },
             params: &params,
-            binary: flags & BINARY != 0,
+            results: if flags & BINARY != 0 { &[1] } else { &[] },
             portal: part(name_end..portal_end)?,
             max_rows,
         };
@@ -113,6 +114,10 @@ pub(crate) fn known(
             text,
             params: &params,
             binary: flags & BINARY != 0,
+            numbers: Numbers {
+                float8: flags & FLOAT8 != 0,
+                timestamptz: flags & TIMESTAMPTZ != 0,
+            },
             autocommit: flags & SHARED != 0,
         };
         let texts = environment.texts.borrow();

@@ -34,6 +34,10 @@ pub(crate) const ALL_TEXT: i32 = 1;
 pub(crate) const BINARY: i32 = 2;
 /// Flag of a query: whatever is in flight before it leaves no transaction open.
 pub(crate) const SHARED: i32 = 4;
+/// Flag of a query: float8 may come as numbers.
+pub(crate) const FLOAT8: i32 = 8;
+/// Flag of a query: timestamptz may come as numbers.
+pub(crate) const TIMESTAMPTZ: i32 = 16;
 
 /// One connection. Shared by the environment's slab, its libuv handles and whoever works with it right now; its parts
 /// are cells that are never borrowed while JavaScript runs.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use heys_core::rows::{CellKind, Field};
+use heys_core::rows::{CellKind, Field, NUMBER};
 
 use crate::raw::{Js, Value};
 
@@ -78,7 +78,11 @@ pub(crate) fn raw_fields(js: Js, fields: &[Field]) -> Value {
             js.set(object, c"dataTypeID", js.number(f64::from(field.type_oid)));
             js.set(object, c"dataTypeSize", js.int(field.type_size.into()));
             js.set(object, c"dataTypeModifier", js.int(field.type_modifier));
-            let format = if field.format == 0 { "text" } else { "binary" };
+            let format = match field.format {
+                0 => "text",
+                NUMBER => "number",
+                _ => "binary",
+            };
             js.set(object, c"format", js.string(format));
             object
         })
@@ -86,12 +90,14 @@ pub(crate) fn raw_fields(js: Js, fields: &[Field]) -> Value {
     js.array(&objects)
 }
 
-/// The kinds that JavaScript chose; columns without a valid one are text.
+/// The kinds that JavaScript chose, word by word; columns without a valid one are text.
 pub(crate) fn kinds(js: Js, answer: Option<Value>, columns: usize) -> Vec<CellKind> {
     let kind = |number: i32| match number {
         1 => CellKind::Int,
         2 => CellKind::Bool,
         3 => CellKind::Bytes,
+        4 => CellKind::Float8,
+        5 => CellKind::Timestamptz,
         _ => CellKind::Text,
     };
     let mut kinds = Vec::with_capacity(columns);
@@ -105,5 +111,9 @@ pub(crate) fn kinds(js: Js, answer: Option<Value>, columns: usize) -> Vec<CellKi
         }
     }
     kinds.resize(columns, CellKind::Text);
-    kinds
+    let words = kinds.into_iter().flat_map(|kind| {
+        let is_wide = matches!(kind, CellKind::Float8 | CellKind::Timestamptz);
+        std::iter::once(kind).chain(is_wide.then_some(CellKind::High))
+    });
+    words.collect()
 }

@@ -79,7 +79,7 @@ impl Client {
             name: "",
             sql: Some(sql),
             params,
-            binary: false,
+            results: &[],
             portal: "",
             max_rows: 0,
         })?;

@@ -110,8 +110,8 @@ pub struct Extended<'a> {
     pub sql: Option<&'a str>,
     /// Parameters.
     pub params: &'a [Param<'a>],
-    /// Ask for all result columns in binary format.
-    pub binary: bool,
+    /// Result format codes (0 text, 1 binary): none for text, one for all columns, or one for each.
+    pub results: &'a [i16],
     /// Portal name; empty = the unnamed portal.
     pub portal: &'a str,
     /// Row limit of Execute; 0 = all.
@@ -127,6 +127,9 @@ pub struct Known<'a> {
     pub params: &'a [Param<'a>],
     /// Ask for all result columns in binary format.
     pub binary: bool,
+    /// Else: types that the caller takes as numbers of eight bytes where these are what their texts stand for. The format
+    /// code of such a column in [`Event::RowDescription`] is [`crate::rows::NUMBER`].
+    pub numbers: crate::statements::Numbers,
     /// The caller knows that whatever is in flight before it leaves no transaction open and changes no setting and no
     /// name; without this word a request behind others goes out unnamed. One that nothing is in flight before needs none.
     pub autocommit: bool,

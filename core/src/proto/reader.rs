@@ -42,6 +42,13 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
+    /// Byten.
+    pub(crate) fn bytes(&mut self, length: usize) -> Result<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or_else(short)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
     /// String: the bytes before the next NUL.
     pub(crate) fn cstr(&mut self) -> Result<&'a [u8]> {
         let end = memchr(0, self.rest).ok_or_else(short)?;

@@ -78,7 +78,6 @@ fn bind(out: &mut BytesMut, query: &Extended<'_>) -> Result<()> {
         };
     }
     let formats = if binary_params { count } else { 0 };
-    let results: &[i16] = if query.binary { &[1] } else { &[] };
     let length = 4
         + query.portal.len()
         + 1
@@ -89,7 +88,7 @@ fn bind(out: &mut BytesMut, query: &Extended<'_>) -> Result<()> {
         + 2
         + values
         + 2
-        + 2 * results.len();
+        + 2 * query.results.len();
     bound(length)?;
 
     out.reserve(1 + length);
@@ -113,8 +112,8 @@ fn bind(out: &mut BytesMut, query: &Extended<'_>) -> Result<()> {
             }
         }
     }
-    out.put_u16(results.len() as u16);
-    for &format in results {
+    out.put_u16(query.results.len() as u16);
+    for &format in query.results {
         out.put_i16(format);
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use postgres_protocol::message::frontend;
 
 use super::name::Name;
@@ -12,7 +12,8 @@ use super::receive::{Frame, ReceiveBuffer};
 use super::startup::Authentication;
 use super::{Event, Extended, Known, RowSink, ServerError, SinkState, Startup, Target, TransactionStatus, requests};
 use crate::error::Kind;
-use crate::statements::{Place, Plan, Policy, Run, Statements, TextId, Texts};
+use crate::rows::NUMBER;
+use crate::statements::{Column, Place, Plan, Policy, Run, Statements, TextId, Texts, mentions_float_digits};
 use crate::{Error, Result};
 
 /// PostgreSQL's MaxAllocSize: no message's content is longer (memutils.h, stringinfo.c). The length word adds 4.
@@ -29,6 +30,9 @@ const MAX_PARAMETER_DESCRIPTION_LENGTH: u32 = 4 + 2 + 4 * 65_535;
 const MAX_PARAMETERS: usize = 256;
 /// An output buffer that grew larger is given back once it is sent.
 const KEEP_OUTPUT: usize = 1024 * 1024;
+/// What we ask along with the first statement that would be named: whether this is the server of BackendKeyData, and what
+/// decides whether texts of numbers are exact.
+const QUESTION: &str = "SELECT pg_backend_pid(), current_setting('extra_float_digits'), current_setting('DateStyle')";
 /// Short bodies (tags, row descriptions) are cut from blocks of this size.
 const BLOCK: usize = 4096;
 
@@ -52,6 +56,10 @@ pub(super) struct Session {
     ready_at: Duration,
     /// Columns of the result whose rows are coming.
     columns: Option<usize>,
+    /// Which of them are numbers of eight bytes; empty: none.
+    numbers: Vec<bool>,
+    /// The result format codes of the request that is being written.
+    formats: Vec<i16>,
     copy: Copy,
     /// Bytes of a CopyData body that are still to come and will be dropped.
     skip: usize,
@@ -78,6 +86,8 @@ struct Request {
     form: Form,
     /// Of a text that is known: how it went out, and when.
     run: Option<(Run, Duration)>,
+    /// Columns in binary format were asked for by ourselves.
+    numbers: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +96,8 @@ enum Form {
     Simple,
     /// Messages closed by Sync.
     Extended,
-    /// Our own question for the server's process id; nobody else sees its answer.
-    Pid,
+    /// Our own [`QUESTION`]; nobody else sees its answer.
+    Question,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +133,8 @@ impl Session {
             over: None,
             ready_at: Duration::ZERO,
             columns: None,
+            numbers: Vec::new(),
+            formats: Vec::new(),
             copy: Copy::No,
             skip: 0,
             status: TransactionStatus::Idle,
@@ -160,6 +172,7 @@ impl Session {
     pub(super) fn query(&mut self, sql: &str) -> Result<()> {
         self.may_request()?;
         requests::query(&mut self.out, sql)?;
+        self.note_mention(|| mentions_float_digits(sql.as_bytes()));
         self.push(Form::Simple, None);
         Ok(())
     }
@@ -168,6 +181,7 @@ impl Session {
     pub(super) fn query_known(&mut self, text: TextId, texts: &Texts, now: Duration) -> Result<()> {
         self.may_request()?;
         requests::query(&mut self.out, texts.sql(text).ok_or_else(unknown_text)?)?;
+        self.note_mention(|| texts.mentions_float_digits(text));
         self.push(Form::Simple, Some((Run::unnamed(text), now)));
         Ok(())
     }
@@ -182,16 +196,18 @@ impl Session {
             (false, _, false) => Place::Unknown,
         };
         let run = self.statements.plan(query.text, query.params.len(), place, texts);
-        let asks = self.statements.asks_for_pid(&run);
+        let asks = self.statements.asks(&run);
         let name = match run.plan {
             Plan::Unnamed => Name::default(),
             Plan::Prepare(number) | Plan::Bound(number) => Name::of(number),
         };
+        self.statements.formats(&run, query.numbers, &mut self.formats);
+        let numbers = !query.binary && !self.formats.is_empty();
         let extended = Extended {
             name: name.as_str(),
             sql: (!matches!(run.plan, Plan::Bound(_))).then_some(sql),
             params: query.params,
-            binary: query.binary,
+            results: if query.binary { &[1] } else { &self.formats },
             portal: "",
             max_rows: 0,
         };
@@ -204,19 +220,35 @@ impl Session {
         }
         self.statements.sent(asks);
         if asks {
-            self.push(Form::Pid, None);
+            self.push(Form::Question, None);
         }
-        self.push(Form::Extended, Some((run, now)));
+        self.note_mention(|| texts.mentions_float_digits(query.text));
+        self.requests.push_back(Request {
+            form: Form::Extended,
+            run: Some((run, now)),
+            numbers,
+        });
         Ok(())
     }
 
     fn push(&mut self, form: Form, run: Option<(Run, Duration)>) {
-        self.requests.push_back(Request { form, run });
+        self.requests.push_back(Request {
+            form,
+            run,
+            numbers: false,
+        });
+    }
+
+    fn note_mention(&mut self, mentions_float_digits: impl FnOnce() -> bool) {
+        if self.statements.believes_in_exact_floats() && mentions_float_digits() {
+            self.statements.float_digits_mentioned();
+        }
     }
 
     pub(super) fn extended(&mut self, query: &Extended<'_>) -> Result<()> {
         self.may_request()?;
         requests::extended(&mut self.out, query)?;
+        self.note_mention(|| query.sql.is_some_and(|sql| mentions_float_digits(sql.as_bytes())));
         self.push(Form::Extended, None);
         Ok(())
     }
@@ -253,6 +285,7 @@ impl Session {
     pub(super) fn end_raw(&mut self, unread: &[u8], status: TransactionStatus) {
         self.received.put(unread);
         self.status = status;
+        self.statements.spoken_past();
     }
 
     fn may_request(&self) -> Result<()> {
@@ -331,13 +364,16 @@ impl Session {
             };
             if frame.tag == b'D' {
                 let body = self.received.body(frame);
-                if let Some(Request { form: Form::Pid, .. }) = self.requests.front() {
-                    let key = self.key.map(|(pid, _)| pid);
-                    self.statements.answered_pid(key.is_some() && row_number(body) == key);
+                if let Some(Request {
+                    form: Form::Question, ..
+                }) = self.requests.front()
+                {
+                    self.answered(frame);
                     continue;
                 }
                 match self.columns {
-                    Some(columns) if is_row(body, columns) => {}
+                    Some(columns) if self.numbers.is_empty() && is_row(body, columns, |_, _| true) => {}
+                    Some(columns) if is_row_of_numbers(body, columns, &self.numbers) => {}
                     Some(_) => {
                         return Err(Error::protocol(
                             "The server sent a row that does not fit its description",
@@ -405,10 +441,10 @@ impl Session {
             b'A' => return notification(body).map(Some),
             _ => {}
         }
-        let Some(&Request { form, run }) = self.requests.front() else {
+        let Some(&Request { form, run, numbers }) = self.requests.front() else {
             return Err(out_of_turn(frame.tag));
         };
-        if form == Form::Pid {
+        if form == Form::Question {
             if frame.tag == b'Z' {
                 self.status = transaction_status(body)?;
                 self.requests.pop_front();
@@ -417,8 +453,23 @@ impl Session {
         }
         match frame.tag {
             b'T' => {
-                self.columns = Some(check_row_description(body)?);
-                Ok(Some(Event::RowDescription(store(&mut self.block, body))))
+                let mut described = stored(&mut self.block, body);
+                self.numbers.clear();
+                self.columns = Some(match numbers {
+                    true => mark_numbers(body, &mut described, &mut self.numbers)?,
+                    false => walk_row_description(body, |_, _, _| Ok(()))?,
+                });
+                if let Some((run, _)) = run
+                    && matches!(run.plan, Plan::Prepare(_))
+                {
+                    let mut columns = Vec::new();
+                    walk_row_description(body, |_, _, type_oid| {
+                        columns.push(Column::of(type_oid));
+                        Ok(())
+                    })?;
+                    self.statements.described(&run, columns);
+                }
+                Ok(Some(Event::RowDescription(described.freeze())))
             }
             b'C' => {
                 self.columns = None;
@@ -426,7 +477,7 @@ impl Session {
                 let tag = reader.cstr()?;
                 reader.end()?;
                 self.statements.completed(tag);
-                Ok(Some(Event::CommandComplete(store(&mut self.block, tag))))
+                Ok(Some(Event::CommandComplete(stored(&mut self.block, tag).freeze())))
             }
             b'Z' => {
                 self.status = transaction_status(body)?;
@@ -470,13 +521,37 @@ impl Session {
         }
     }
 
+    /// The row that answers [`QUESTION`]. What cannot be read says no to all of it.
+    fn answered(&mut self, frame: Frame) {
+        let mut row = Reader::new(self.received.body(frame));
+        let _ = row.i16();
+        let [pid, digits, date_style] = [(); 3].map(|()| cell(&mut row).unwrap_or_default());
+        let key = self.key.map(|(pid, _)| pid);
+        let is_own = key.is_some() && number(pid) == key;
+        // Since PostgreSQL 12 any value above 0 gives the shortest text that is exact; before, only 3 gave enough digits.
+        let version = self.parameter("server_version").unwrap_or_default();
+        let major = version
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .and_then(|major| major.parse().ok());
+        let enough = if major.is_some_and(|major: u32| major >= 12) {
+            1
+        } else {
+            3
+        };
+        let exact = number(digits).is_some_and(|digits| digits >= enough);
+        self.statements.answered(is_own, exact, date_style);
+    }
+
     /// ErrorResponse of the oldest request, or of none.
     fn error(&mut self, frame: Frame) -> Result<Option<Event>> {
         let error = ServerError::parse(self.received.body(frame), frame.length)?;
         let run = match self.requests.front() {
             // A FATAL error ends the session whoever asked.
-            Some(Request { form: Form::Pid, .. }) if error.severity() == "ERROR" => {
-                self.statements.refused_pid(error.code());
+            Some(Request {
+                form: Form::Question, ..
+            }) if error.severity() == "ERROR" => {
+                self.statements.refused(error.code());
                 return Ok(None);
             }
             Some(Request {
@@ -525,7 +600,7 @@ impl Session {
         let mut reader = Reader::new(self.received.body(frame));
         let (name, value) = (reader.string()?, reader.string()?);
         reader.end()?;
-        self.statements.parameter_changed(&name);
+        self.statements.parameter_changed(&name, &value);
         if let Some((_, old)) = self.parameters.iter_mut().find(|(known, _)| *known == name) {
             old.clone_from(&value);
         } else if self.parameters.len() < MAX_PARAMETERS {
@@ -538,7 +613,7 @@ impl Session {
 /// Our question, if there is one, then Close of what nobody uses, and the request itself.
 fn write_known(out: &mut BytesMut, asks: bool, unwanted: &[u32], query: &Extended<'_>) -> Result<()> {
     if asks {
-        requests::query(out, "SELECT pg_backend_pid()")?;
+        requests::query(out, QUESTION)?;
     }
     for &number in unwanted {
         requests::close_unsynced(out, Target::Statement, Name::of(number).as_str())?;
@@ -579,21 +654,23 @@ fn check_length(tag: u8, length: u32, authenticated: bool) -> Result<()> {
     )))
 }
 
-/// Whether the body of a DataRow has exactly `columns` cells, all inside it.
+/// Whether the body of a DataRow has exactly `columns` cells, all inside it, and `fits` says yes to the length of each that
+/// is not NULL.
 #[inline]
-fn is_row(body: &[u8], columns: usize) -> bool {
+fn is_row(body: &[u8], columns: usize, fits: impl Fn(usize, i32) -> bool) -> bool {
     let Some((&count, mut rest)) = body.split_first_chunk() else {
         return false;
     };
     if usize::from(u16::from_be_bytes(count)) != columns {
         return false;
     }
-    for _ in 0..columns {
+    for column in 0..columns {
         let Some((&length, cell)) = rest.split_first_chunk() else {
             return false;
         };
         rest = match i32::from_be_bytes(length) {
             -1 => cell,
+            length if !fits(column, length) => return false,
             length => match usize::try_from(length).ok().and_then(|length| cell.get(length..)) {
                 Some(rest) => rest,
                 None => return false,
@@ -603,23 +680,58 @@ fn is_row(body: &[u8], columns: usize) -> bool {
     rest.is_empty()
 }
 
-/// The number in a row of one cell.
-fn row_number(body: &[u8]) -> Option<i32> {
-    let digits = body.get(6..)?;
+/// As [`is_row`]; those of the cells that are `numbers` have eight bytes.
+fn is_row_of_numbers(body: &[u8], columns: usize, numbers: &[bool]) -> bool {
+    is_row(body, columns, |column, length| {
+        length == 8 || numbers.get(column) != Some(&true)
+    })
+}
+
+/// The next cell of a row, NULL as nothing.
+fn cell<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8]> {
+    let length = usize::try_from(reader.i32()?).unwrap_or(0);
+    reader.bytes(length)
+}
+
+fn number(digits: &[u8]) -> Option<i32> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Walks a RowDescription and says how many columns it has.
-fn check_row_description(body: &[u8]) -> Result<usize> {
+/// Walks a RowDescription and says how many columns it has. `each` is told the offset and value of each one's format code,
+/// and its type.
+#[inline]
+fn walk_row_description(body: &[u8], mut each: impl FnMut(usize, i16, u32) -> Result<()>) -> Result<usize> {
     let mut reader = Reader::new(body);
     let columns = usize::try_from(reader.i16()?)
         .map_err(|_| Error::protocol("The server described a result with a negative number of columns"))?;
     for _ in 0..columns {
         reader.cstr()?;
-        reader.array::<18>()?;
+        reader.array::<6>()?;
+        let type_oid = reader.u32()?;
+        reader.array::<6>()?;
+        let format = reader.i16()?;
+        each(body.len() - reader.rest().len() - 2, format, type_oid)?;
     }
     reader.end()?;
     Ok(columns)
+}
+
+/// Marks the columns in binary format of a RowDescription as numbers, in its copy and in `numbers`, and says how many it
+/// has.
+fn mark_numbers(body: &[u8], copy: &mut [u8], numbers: &mut Vec<bool>) -> Result<usize> {
+    walk_row_description(body, |at, format, type_oid| {
+        let is_number = format == 1;
+        if is_number && Column::of(type_oid) == Column::Text {
+            return Err(Error::protocol(
+                "The server sent a column in a format that nobody asked for",
+            ));
+        }
+        numbers.push(is_number);
+        if is_number && let Some(format) = copy.get_mut(at..at + 2) {
+            format.copy_from_slice(&NUMBER.to_be_bytes());
+        }
+        Ok(())
+    })
 }
 
 fn transaction_status(body: &[u8]) -> Result<TransactionStatus> {
@@ -666,12 +778,12 @@ fn negotiated(body: &[u8]) -> Result<()> {
 }
 
 /// A copy of `bytes` in a shared block; blocks are used again when all their copies are dropped.
-fn store(block: &mut BytesMut, bytes: &[u8]) -> Bytes {
+fn stored(block: &mut BytesMut, bytes: &[u8]) -> BytesMut {
     if bytes.len() > BLOCK / 2 {
-        return Bytes::copy_from_slice(bytes);
+        return BytesMut::from(bytes);
     }
     block.extend_from_slice(bytes);
-    block.split().freeze()
+    block.split()
 }
 
 fn out_of_turn(tag: u8) -> Error {

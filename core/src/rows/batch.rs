@@ -25,16 +25,28 @@ pub enum CellKind {
     Bool = 2,
     /// Binary format or text to be passed on as bytes: each byte is one latin1 unit of the string.
     Bytes = 3,
+    /// float8 in binary format: the cell is the double's low word, the next one, of kind [`CellKind::High`], its high word.
+    /// NULL is -1 and -1, which no double is packed as: every NaN is the same.
+    Float8 = 4,
+    /// timestamptz in binary format: low and high word of its milliseconds since 1970-01-01 in UTC, what is finer cut off
+    /// towards the past. NULL is 0 and `i32::MIN`, infinity 0 and `i32::MAX`, its negative 0 and `-i32::MAX`.
+    Timestamptz = 5,
+    /// The second word of the cell before.
+    High = 6,
 }
+
+/// PostgreSQL counts from 2000-01-01 (protocol: Int64 microseconds).
+const EPOCH_MILLIS: i64 = 946_684_800_000;
 
 /// Packs DataRows for one result shape. Emptied and used again, it allocates nothing in the steady state.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// One for each word of a row.
     kinds: Vec<CellKind>,
     rows: usize,
     /// The cells' text as the server sent it, one after the other.
     text: Vec<u8>,
-    /// rows × columns; lengths are bytes of `text`.
+    /// rows × kinds; lengths are bytes of `text`.
     cells: Vec<i32>,
     /// Int and Bool cells of this batch are numbers; else they are text.
     numbers: bool,
@@ -51,19 +63,18 @@ pub struct Batch {
 pub struct Packed<'a> {
     /// Rows in the batch.
     pub rows: usize,
-    /// rows × columns cells, row by row: see [`CellKind`].
+    /// rows × kinds words, row by row: see [`CellKind`].
     pub cells: &'a [i32],
     /// The text of all cells when every byte is ASCII (or the batch holds raw bytes): units are bytes.
     pub latin1: Option<&'a [u8]>,
     /// Else the same as UTF-16 code units, and lengths count these.
     pub utf16: Option<&'a [u16]>,
-    /// Whether every cell could be packed as its column's kind. If not, all its columns are packed as Text (Bytes
-    /// where the kind was Bytes).
+    /// Whether every cell could be packed as its column's kind. If not, all Int and Bool columns are packed as Text.
     pub kinds_hold: bool,
 }
 
 impl Batch {
-    /// Starts a result with these columns. Any earlier rows must have been taken.
+    /// Starts a result whose columns are packed so: a kind for each, and [`CellKind::High`] behind each of two words. Any earlier rows must have been taken.
     pub fn start(&mut self, kinds: &[CellKind]) {
         self.kinds.clear();
         self.kinds.extend_from_slice(kinds);
@@ -129,6 +140,7 @@ impl Batch {
         match kind {
             CellKind::Text | CellKind::Bytes => true,
             CellKind::Int | CellKind::Bool => !self.numbers,
+            CellKind::Float8 | CellKind::Timestamptz | CellKind::High => false,
         }
     }
 
@@ -168,6 +180,10 @@ impl Batch {
                 (CellKind::Int, number) => text.extend_from_slice(number.to_string().as_bytes()),
                 (CellKind::Bool, truth) => text.push(if truth == 1 { b't' } else { b'f' }),
                 (CellKind::Text | CellKind::Bytes, _) => text.extend_from_slice(piece),
+                (CellKind::Float8 | CellKind::Timestamptz | CellKind::High, word) => {
+                    cells.push(word);
+                    continue;
+                }
             }
             cells.push((text.len() - before) as i32);
         }
@@ -182,6 +198,11 @@ impl Batch {
     fn push_text(&mut self, cell: &[u8]) {
         self.cells.push(cell.len() as i32);
         self.text.extend_from_slice(cell);
+    }
+
+    #[inline]
+    fn push_number(&mut self, bits: u64) {
+        self.cells.extend([bits as i32, (bits >> 32) as i32]);
     }
 
     #[inline]
@@ -205,7 +226,7 @@ impl Batch {
                     self.push_text(cell);
                 }
             },
-            (CellKind::Int | CellKind::Bool, Some(cell)) => self.push_text(cell),
+            (_, Some(cell)) => self.push_text(cell),
         }
     }
 }
@@ -214,8 +235,9 @@ impl RowSink for Batch {
     /// A row of another width than [`Batch::start`] was told is cut or filled with NULLs.
     fn row(&mut self, body: &[u8]) -> SinkState {
         let mut rest = body.get(2..).unwrap_or_default();
-        for column in 0..self.kinds.len() {
-            let Some(&kind) = self.kinds.get(column) else { break };
+        let mut word = 0;
+        while let Some(&kind) = self.kinds.get(word) {
+            word += 1;
             let mut cell = None;
             if let Some((&length, after)) = rest.split_first_chunk() {
                 rest = after;
@@ -225,7 +247,15 @@ impl RowSink for Batch {
                     rest = after;
                 }
             }
-            self.push(kind, cell);
+            match kind {
+                CellKind::Float8 => self.push_number(float8(cell)),
+                CellKind::Timestamptz => self.push_number(timestamptz(cell)),
+                _ => {
+                    self.push(kind, cell);
+                    continue;
+                }
+            }
+            word += 1;
         }
         self.rows += 1;
         if self.text.len() >= FULL_TEXT || self.cells.len() + self.kinds.len() > FULL_CELLS {
@@ -233,6 +263,30 @@ impl RowSink for Batch {
         } else {
             SinkState::Open
         }
+    }
+}
+
+/// The double's bits; all ones for NULL, and for what is none.
+#[inline]
+fn float8(cell: Option<&[u8]>) -> u64 {
+    match cell.and_then(|cell| cell.try_into().ok()).map(f64::from_be_bytes) {
+        None => u64::MAX,
+        Some(double) if double.is_nan() => 0x7ff8 << 48,
+        Some(double) => double.to_bits(),
+    }
+}
+
+/// Milliseconds since 1970, or a word for what has none.
+#[inline]
+fn timestamptz(cell: Option<&[u8]>) -> u64 {
+    const fn word(high: i32) -> u64 {
+        (high as u32 as u64) << 32
+    }
+    match cell.and_then(|cell| cell.try_into().ok()).map(i64::from_be_bytes) {
+        None => word(i32::MIN),
+        Some(i64::MAX) => word(i32::MAX),
+        Some(i64::MIN) => word(-i32::MAX),
+        Some(micros) => (micros.div_euclid(1000) + EPOCH_MILLIS) as u64,
     }
 }
 

@@ -3,6 +3,10 @@
 use crate::Error;
 use crate::proto::reader::Reader;
 
+/// The format code of a column that comes in binary format although its caller asked for text: a float8 or a timestamptz
+/// of eight bytes, taken as a number ([`crate::statements::Numbers`]). The protocol has 0 and 1 alone.
+pub const NUMBER: i16 = 2;
+
 /// One column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
@@ -18,7 +22,7 @@ pub struct Field {
     pub type_size: i16,
     /// `pg_attribute.atttypmod`.
     pub type_modifier: i32,
-    /// 0 text, 1 binary.
+    /// 0 text, 1 binary, or [`NUMBER`].
     pub format: i16,
 }
 

@@ -7,11 +7,14 @@
 
 mod hash;
 mod lexer;
+mod numbers;
 mod prepared;
 mod profile;
 mod texts;
 mod traits;
 
+pub use numbers::Numbers;
+pub(crate) use numbers::{Column, mentions_float_digits};
 pub use prepared::{Place, Plan, Policy, Run, Statements};
 pub use texts::{TextId, Texts};
 pub use traits::Traits;

@@ -15,6 +15,7 @@
 //! unnamed in any case: what they do to names, settings and transactions is not known when the next one is sent.
 
 use super::hash::ById;
+use super::numbers::{Column, Numbers};
 use super::texts::{TextId, Texts};
 
 /// Texts that one connection remembers unless told otherwise.
@@ -108,6 +109,11 @@ enum Own {
 pub struct Statements {
     policy: Policy,
     own: Own,
+    /// Whether texts of float8 are exact; not known before it was asked.
+    exact_floats: Option<bool>,
+    /// Since that was asked, a statement was sent that may have changed it.
+    float_digits_mentioned: bool,
+    iso_dates: bool,
     /// Texts that are remembered, named ones included: what the server keeps for us is bounded by this.
     most: usize,
     entries: ById<Entry>,
@@ -125,6 +131,8 @@ struct Entry {
     state: State,
     params: usize,
     used: u64,
+    /// The named statement's columns, if any of them can come as a number.
+    columns: Option<Box<[Column]>>,
 }
 
 #[derive(Debug)]
@@ -153,6 +161,9 @@ impl Statements {
         Statements {
             policy,
             own: Own::Unknown,
+            exact_floats: None,
+            float_digits_mentioned: false,
+            iso_dates: false,
             most,
             entries: ById::default(),
             clock: 0,
@@ -219,17 +230,37 @@ impl Statements {
         }
     }
 
-    /// Whether the server should be asked for its process id along with this run: it would have been named. Asked only
-    /// outside transactions, where a pooler gives each request the server that it likes.
-    pub fn asks_for_pid(&self, run: &Run) -> bool {
-        self.own == Own::Unknown
-            && self.policy.enabled
-            && !self.policy.behind_pooler
-            && run.place == Place::Own
-            && self
+    /// Whether the server should be asked for its process id and settings along with this run: it would have been
+    /// named, or is. Asked only outside transactions, where a pooler gives each request the server that it likes.
+    pub fn asks(&self, run: &Run) -> bool {
+        if !self.policy.enabled || self.policy.behind_pooler || run.place != Place::Own {
+            return false;
+        }
+        match self.own {
+            Own::Unknown => self
                 .entries
                 .get(&run.text)
-                .is_some_and(|entry| matches!(entry.state, State::Seen { successes } if successes >= SUCCESSES))
+                .is_some_and(|entry| matches!(entry.state, State::Seen { successes } if successes >= SUCCESSES)),
+            Own::Yes => self.exact_floats.is_none() && matches!(run.plan, Plan::Prepare(_)),
+            Own::Asked | Own::No => false,
+        }
+    }
+
+    /// The result format codes of a run (none: text for all): columns are taken in binary format where the caller takes
+    /// their types as numbers, and this connection's settings make those the same as their texts.
+    pub(crate) fn formats(&self, run: &Run, taken: Numbers, out: &mut Vec<i16>) {
+        out.clear();
+        let Plan::Bound(_) = run.plan else { return };
+        let Some(columns) = self.entries.get(&run.text).and_then(|entry| entry.columns.as_deref()) else {
+            return;
+        };
+        let numbers = Numbers {
+            float8: taken.float8 && self.exact_floats == Some(true),
+            timestamptz: taken.timestamptz && self.iso_dates,
+        };
+        if columns.iter().any(|column| column.is_among(numbers)) {
+            out.extend(columns.iter().map(|column| i16::from(column.is_among(numbers))));
+        }
     }
 
     /// Names to close with the next request.
@@ -241,7 +272,10 @@ impl Statements {
     pub fn sent(&mut self, asked: bool) {
         self.unwanted.clear();
         if asked {
-            self.own = Own::Asked;
+            self.float_digits_mentioned = false;
+            if self.own == Own::Unknown {
+                self.own = Own::Asked;
+            }
         }
     }
 
@@ -252,13 +286,16 @@ impl Statements {
         }
     }
 
-    /// The answer: whether it was the process id of BackendKeyData. A pooler makes up its own.
-    pub fn answered_pid(&mut self, is_own: bool) {
+    /// The answer: whether it was the process id of BackendKeyData (a pooler makes up its own), whether texts of float8
+    /// are exact, and DateStyle.
+    pub fn answered(&mut self, is_own: bool, exact_floats: bool, date_style: &[u8]) {
         self.own = if is_own { Own::Yes } else { Own::No };
+        self.exact_floats = Some(exact_floats && !self.float_digits_mentioned);
+        self.date_style(date_style);
     }
 
     /// The question failed. A cancel that was meant for what ran before says nothing of who answers: it is asked again.
-    pub fn refused_pid(&mut self, code: &str) {
+    pub fn refused(&mut self, code: &str) {
         self.own = if code == "57014" { Own::Unknown } else { Own::No };
     }
 
@@ -283,6 +320,7 @@ impl Statements {
             state: State::Seen { successes: 1 },
             params: run.params,
             used: self.clock,
+            columns: None,
         };
         self.entries.insert(run.text, entry);
     }
@@ -317,9 +355,44 @@ impl Statements {
         }
     }
 
+    /// The result of a run was described.
+    pub(crate) fn described(&mut self, run: &Run, columns: Vec<Column>) {
+        if let Plan::Prepare(number) = run.plan
+            && let Some(entry) = self.entries.get_mut(&run.text)
+            && entry.state.number() == Some(number)
+        {
+            let gains = columns.iter().any(|column| *column != Column::Text);
+            entry.columns = gains.then(|| columns.into());
+        }
+    }
+
+    /// Whether it matters that a statement may change extra_float_digits.
+    pub(crate) fn believes_in_exact_floats(&self) -> bool {
+        matches!(self.own, Own::Asked | Own::Yes) && self.exact_floats != Some(false)
+    }
+
+    /// A statement was sent that may change extra_float_digits.
+    pub(crate) fn float_digits_mentioned(&mut self) {
+        self.float_digits_mentioned = true;
+        self.exact_floats = Some(false);
+    }
+
+    /// Somebody else has spoken on this connection: what that has changed is not known.
+    pub(crate) fn spoken_past(&mut self) {
+        self.distrust();
+        self.exact_floats = None;
+        self.iso_dates = false;
+        if self.own == Own::Yes {
+            self.own = Own::Unknown;
+        }
+    }
+
     /// A command was completed: DISCARD and DEALLOCATE take names away, and after DDL of this session a text can mean
     /// another table (a temporary one hides others) without its plan being made again.
     pub fn completed(&mut self, tag: &[u8]) {
+        if matches!(tag, b"RESET" | b"DISCARD ALL") {
+            self.exact_floats = None;
+        }
         if self.entries.is_empty() {
             return;
         }
@@ -337,10 +410,17 @@ impl Statements {
     }
 
     /// A run-time parameter was reported.
-    pub fn parameter_changed(&mut self, name: &str) {
+    pub fn parameter_changed(&mut self, name: &str, value: &str) {
         if PARSE_SETTINGS.contains(&name) {
             self.distrust();
         }
+        if name == "DateStyle" {
+            self.date_style(value.as_bytes());
+        }
+    }
+
+    fn date_style(&mut self, value: &[u8]) {
+        self.iso_dates = value.starts_with(b"ISO");
     }
 
     /// The Parse of a name has succeeded, or failed and was taken care of.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Run;
 use super::hash::ById;
+use super::numbers::mentions_float_digits;
 use super::profile::{Profile, SLOW};
 use super::traits::Traits;
 
@@ -22,6 +23,7 @@ pub(super) struct Text {
     pub(super) sql: Arc<str>,
     pub(super) traits: Traits,
     pub(super) profile: Profile,
+    mentions_float_digits: bool,
 }
 
 impl Texts {
@@ -31,6 +33,7 @@ impl Texts {
             sql: sql.into(),
             traits: Traits::of(sql),
             profile: Profile::default(),
+            mentions_float_digits: mentions_float_digits(sql.as_bytes()),
         };
         self.texts.insert(id, text);
     }
@@ -51,6 +54,11 @@ impl Texts {
         self.texts
             .get(&id)
             .is_some_and(|text| text.traits.leads && text.profile.is_fast())
+    }
+
+    /// Whether it may change extra_float_digits.
+    pub(crate) fn mentions_float_digits(&self, id: TextId) -> bool {
+        self.texts.get(&id).is_some_and(|text| text.mentions_float_digits)
     }
 
     /// Notes how long an execution took, its wait behind others not counted. One that failed counts only when it was slow.

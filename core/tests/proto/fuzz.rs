@@ -71,7 +71,7 @@ fn request(random: &mut Xorshift, wire: &mut Wire) {
             name: "s",
             sql: Some("SELECT $1"),
             params: &[Param::Text(b"1"), Param::Null],
-            binary: random.one_in(2),
+            results: if random.one_in(2) { &[1] } else { &[] },
             portal: "",
             max_rows: 0,
         }),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heys_core::proto::{Known, Param, Wire};
-use heys_core::statements::{Policy, Texts};
+use heys_core::statements::{Numbers, Policy, Texts};
 
 use crate::messages::*;
 use crate::replay::{Transcript, give, open, poll, replay, take};
@@ -22,6 +22,7 @@ fn send(wire: &mut Wire, texts: &Texts) {
         text: TEXT,
         params: &[Param::Text(b"1")],
         binary: false,
+        numbers: Numbers::default(),
         autocommit: false,
     };
     wire.known(&query, texts, NOW).unwrap();
@@ -39,10 +40,15 @@ fn reply(parsed: bool, status: u8) -> Vec<u8> {
     [parse, message(b'2', b""), result.concat()].concat()
 }
 
-/// The reply to SELECT pg_backend_pid().
+/// The reply to the question for the server's process id, extra_float_digits and DateStyle.
+fn settings(pid: &str, digits: &str, date_style: &str) -> Vec<u8> {
+    let described = columns(&[("pg_backend_pid", 23), ("current_setting", 25), ("current_setting", 25)]);
+    let cells = [pid, digits, date_style].map(|text| Some(text.as_bytes()));
+    [described, row(&cells), complete("SELECT 1"), ready(b'I')].concat()
+}
+
 fn pid(pid: &str) -> Vec<u8> {
-    let answer = [columns(&[("pg_backend_pid", 23)]), row(&[Some(pid.as_bytes())])];
-    [answer.concat(), complete("SELECT 1"), ready(b'I')].concat()
+    settings(pid, "1", "ISO, MDY")
 }
 
 fn answer(wire: &mut Wire, texts: &mut Texts, reply: &[u8]) -> String {
@@ -232,10 +238,137 @@ fn what_cannot_be_written_leaves_nothing_behind() {
         text: TEXT,
         params: &vec![Param::Null; 65_536],
         binary: false,
+        numbers: Numbers::default(),
         autocommit: false,
     };
     assert!(wire.known(&query, &texts, NOW).is_err());
     assert!(wire.known(&Known { text: 99, ..query }, &texts, NOW).is_err());
     assert!(take(&mut wire).is_empty());
     assert_eq!(wire.in_flight(), 0);
+}
+
+const NUMBERS: Numbers = Numbers {
+    float8: true,
+    timestamptz: true,
+};
+
+/// A RowDescription of an int4, a float8 and a timestamptz in these formats.
+fn three(formats: [u8; 3]) -> Vec<u8> {
+    let mut described = columns(&[("a", 23), ("b", 701), ("c", 1184)]);
+    // The format code ends each field of 18 bytes behind the name.
+    for (field, format) in formats.into_iter().enumerate() {
+        described[7 + 20 * (field + 1) - 1] = format;
+    }
+    described
+}
+
+fn reply_of_three(formats: [u8; 3], cells: &[Option<&[u8]>]) -> Vec<u8> {
+    let result = [
+        message(b'2', b""),
+        three(formats),
+        row(cells),
+        complete("SELECT 1"),
+        ready(b'I'),
+    ];
+    result.concat()
+}
+
+/// Sends the text and says which result formats its Bind asks for.
+fn formats(wire: &mut Wire, texts: &Texts) -> Vec<i16> {
+    let query = Known {
+        text: TEXT,
+        params: &[],
+        binary: false,
+        numbers: NUMBERS,
+        autocommit: false,
+    };
+    wire.known(&query, texts, NOW).unwrap();
+    let sent = take(wire);
+    let bind = 1 + sent.iter().position(|&tag| tag == b'B').expect("a Bind");
+    let length = u32::from_be_bytes(sent[bind..bind + 4].try_into().unwrap()) as usize;
+    let body = &sent[bind + 4..bind + length];
+    // No parameters: two names, two empty counts, then the formats.
+    let names = body
+        .iter()
+        .enumerate()
+        .filter(|&(_, &byte)| byte == 0)
+        .nth(1)
+        .unwrap()
+        .0
+        + 1;
+    let codes = body[names + 4 + 2..].chunks(2);
+    codes.map(|code| i16::from_be_bytes(code.try_into().unwrap())).collect()
+}
+
+/// A session on which the text is named and has a column of each kind; the question was answered like this.
+fn named_with_three(question: &[u8]) -> (Wire, Texts) {
+    let (mut wire, mut texts) = (open(), texts());
+    wire.prepare_by_itself(ON);
+    let text = reply_of_three([0, 0, 0], &[Some(b"1"), Some(b"1.5"), Some(b"2000-01-01 00:00:00+00")]);
+    let text = [message(b'1', b""), text].concat();
+    for before in [b"", b"", question, b""] {
+        assert_eq!(formats(&mut wire, &texts), [0; 0]);
+        answer(&mut wire, &mut texts, &[before, &text].concat());
+    }
+    (wire, texts)
+}
+
+#[test]
+fn a_bound_statement_is_asked_for_numbers_where_they_are_what_their_texts_say() {
+    for (digits, date_style, wanted) in [
+        ("1", "ISO, DMY", [0, 1, 1].as_slice()),
+        ("0", "ISO, MDY", &[0, 0, 1]),
+        ("-15", "SQL, DMY", &[]),
+        ("3", "German, DMY", &[0, 1, 0]),
+    ] {
+        let (mut wire, texts) = named_with_three(&settings("7", digits, date_style));
+        assert_eq!(formats(&mut wire, &texts), wanted, "{digits} {date_style}");
+    }
+}
+
+#[test]
+fn their_columns_are_marked_and_their_cells_must_be_numbers() {
+    let (mut wire, mut texts) = named_with_three(&pid("7"));
+    formats(&mut wire, &texts);
+    let number = Some(&[0u8; 8][..]);
+    let transcript = answer(
+        &mut wire,
+        &mut texts,
+        &reply_of_three([0, 1, 1], &[Some(b"1"), number, None]),
+    );
+    assert!(
+        transcript.starts_with("columns a:23 b:701/2 c:1184/2\n"),
+        "{transcript}"
+    );
+    for (described, cells) in [
+        ([0, 1, 1], [Some(&b"1"[..]), Some(b"1.5"), None]),
+        ([0, 1, 1], [Some(b"1"), None, Some(b"123456789")]),
+        ([1, 0, 0], [Some(b"1"), None, None]),
+    ] {
+        let (mut wire, texts) = named_with_three(&pid("7"));
+        formats(&mut wire, &texts);
+        let mut transcript = Transcript::default();
+        give(&mut wire, &reply_of_three(described, &cells));
+        assert!(!poll(&mut wire, &mut transcript), "{described:?}");
+    }
+}
+
+#[test]
+fn what_may_change_the_settings_brings_text_back() {
+    for sql in [
+        "SET extra_float_digits = 0",
+        "select set_config('Extra_Float_Digits', '0', false)",
+    ] {
+        let (mut wire, mut texts) = named_with_three(&pid("7"));
+        wire.query(sql).unwrap();
+        take(&mut wire);
+        answer(&mut wire, &mut texts, &[complete("SET"), ready(b'I')].concat());
+        assert_eq!(formats(&mut wire, &texts), [0, 0, 1], "{sql}");
+    }
+    let (mut wire, mut texts) = named_with_three(&pid("7"));
+    wire.query("SET DateStyle TO German").unwrap();
+    take(&mut wire);
+    let reply = [complete("SET"), parameter("DateStyle", "German, DMY"), ready(b'I')];
+    answer(&mut wire, &mut texts, &reply.concat());
+    assert_eq!(formats(&mut wire, &texts), [0; 0]);
 }

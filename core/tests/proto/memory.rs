@@ -13,7 +13,7 @@ fn round(wire: &mut Wire, batch: &mut Batch, reply: &[u8]) -> usize {
         name: "by_id",
         sql: None,
         params: &[Param::Text(b"12345"), Param::Text("Ада".as_bytes()), Param::Null],
-        binary: false,
+        results: &[],
         portal: "",
         max_rows: 0,
     })

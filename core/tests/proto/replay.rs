@@ -46,7 +46,10 @@ pub(crate) fn describe(event: &Event) -> String {
     match event {
         Event::RowDescription(body) => {
             let fields = rows::fields(body).unwrap();
-            let names = fields.iter().map(|field| format!(" {}:{}", field.name, field.type_oid));
+            let names = fields.iter().map(|field| {
+                let number = if field.format == rows::NUMBER { "/2" } else { "" };
+                format!(" {}:{}{number}", field.name, field.type_oid)
+            });
             format!("columns{}", names.collect::<String>())
         }
         Event::CommandComplete(tag) => format!("complete {}", String::from_utf8_lossy(tag)),

@@ -10,7 +10,7 @@ const PLAIN: Extended<'static> = Extended {
     name: "",
     sql: Some("SELECT $1"),
     params: &[],
-    binary: false,
+    results: &[],
     portal: "",
     max_rows: 0,
 };
@@ -90,7 +90,7 @@ fn an_extended_query_goes_out_in_one_write_and_its_reply_comes_in_order() {
                 Param::Binary(b"\0\x01"),
                 Param::Text(b""),
             ],
-            binary: true,
+            results: &[1],
             portal: "p",
             max_rows: 9,
             ..PLAIN

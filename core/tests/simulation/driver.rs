@@ -23,6 +23,7 @@ use heys_core::pool::{Action, ConnId, Release};
 use heys_core::proto::{
     Event as Message, Extended, Known, Param, RowSink, SinkState, Startup, TransactionStatus, Wire,
 };
+use heys_core::statements::Numbers;
 
 pub(crate) use cancelling::Cancel;
 
@@ -237,7 +238,7 @@ impl World {
                     name: "",
                     sql: Some(&sql),
                     params: &params,
-                    binary: false,
+                    results: &[],
                     portal: "",
                     max_rows: 0,
                 };
@@ -247,6 +248,7 @@ impl World {
                     text: self.register.number(&sql),
                     params: &params,
                     binary: false,
+                    numbers: Numbers::default(),
                     autocommit: entry.is_one_shot() || self.saboteur.is(Sabotage::ClaimAutocommit),
                 };
                 let now = Duration::from_micros(self.now);
@@ -261,7 +263,7 @@ impl World {
                 name: if named { "named" } else { "" },
                 sql: parse.then_some(text.as_str()),
                 params: &params,
-                binary: false,
+                results: &[],
                 portal: "",
                 max_rows: 0,
             };

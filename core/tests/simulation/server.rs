@@ -253,7 +253,7 @@ impl Backend {
             }
             b'Q' => {
                 let text = texts(body)[0].to_owned();
-                if text == "SELECT pg_backend_pid()" {
+                if text.starts_with("SELECT pg_backend_pid()") {
                     let statement = Statement {
                         verb: "pid".to_owned(),
                         id: NOBODY,

@@ -32,7 +32,7 @@ const fn scenario(name: &'static str, runs: u32, makes: usize, prepare: fn() -> 
 }
 
 /// In the order in which they run.
-pub(crate) const ALL: [Scenario; 12] = [
+pub(crate) const ALL: [Scenario; 13] = [
     scenario("protocol: select by key, unnamed, 1 × 3", 500, 3, protocol::unnamed),
     scenario(
         "protocol: select by key, bound to its name, 1 × 3",
@@ -44,6 +44,12 @@ pub(crate) const ALL: [Scenario; 12] = [
     scenario("protocol: insert with 8 parameters", 500, 1, protocol::insert),
     scenario("rows: 100 × 5", 50, 500, reading::list),
     scenario("rows: 100 × 5, not ASCII", 50, 500, reading::list_beyond_ascii),
+    scenario(
+        "rows: 100 × 5, two of them numbers",
+        50,
+        700,
+        reading::list_with_numbers,
+    ),
     scenario("rows: 10,000 × 10", 1, 100_000, reading::table),
     scenario("rows: the description of 10 columns", 200, 10, reading::description),
     scenario("statements: traits of a SELECT", 200, 2, reading::traits),

@@ -5,7 +5,7 @@ use super::exchange::Exchange;
 use crate::messages::{columns, complete, message, ready, row};
 use crate::proto::{Extended, Known, Param};
 use crate::rows::CellKind;
-use crate::statements::Policy;
+use crate::statements::{Numbers, Policy};
 
 const BY_KEY: &str = "SELECT id, name, body FROM bench_key WHERE id = $1";
 const BY_KEY_KINDS: [CellKind; 3] = [CellKind::Int, CellKind::Text, CellKind::Text];
@@ -46,7 +46,7 @@ fn unnamed_query<'a>(sql: &'a str, params: &'a [Param<'a>]) -> Extended<'a> {
         name: "",
         sql: Some(sql),
         params,
-        binary: false,
+        results: &[],
         portal: "",
         max_rows: 0,
     }
@@ -78,14 +78,15 @@ pub(super) fn bound() -> Box<Work> {
             text: TEXT,
             params: &[Param::Text(b"417")],
             binary: false,
+            numbers: Numbers::default(),
             autocommit: true,
         };
         exchange.wire.known(&query, &exchange.texts, exchange.now).unwrap();
     };
     // Twice unnamed, then the question whose server this is (the 7 of `hello`), then Parse under a name.
     let pid = [
-        columns(&[("pg_backend_pid", 23)]),
-        row(&[Some(b"7")]),
+        columns(&[("pg_backend_pid", 23), ("digits", 25), ("style", 25)]),
+        row(&[Some(b"7"), Some(b"1"), Some(b"ISO, MDY")]),
         complete("SELECT 1"),
         ready(b'I'),
     ]

@@ -3,7 +3,8 @@
 use super::Work;
 use super::exchange::Exchange;
 use crate::messages::{columns, complete, ready, row};
-use crate::rows::{self, CellKind};
+use crate::proto::RowSink;
+use crate::rows::{self, Batch, CellKind};
 use crate::statements::Traits;
 
 const LIST: &str = "SELECT id, name, score, active, at FROM bench_list WHERE list = $1 ORDER BY id";
@@ -77,6 +78,30 @@ pub(super) fn list() -> Box<Work> {
 /// Its batch goes to JavaScript in UTF-16.
 pub(super) fn list_beyond_ascii() -> Box<Work> {
     list_named("имя")
+}
+
+/// The same columns of a named statement, two of them numbers of eight bytes.
+pub(super) fn list_with_numbers() -> Box<Work> {
+    use CellKind::*;
+    let bodies: Vec<_> = (1..=100u32)
+        .map(|n| {
+            let cells = [n.to_string(), format!("name {n}"), truth(n.is_multiple_of(2))];
+            let [id, name, active] = cells.each_ref().map(|cell| Some(cell.as_bytes()));
+            let score = (f64::from(n) / 4.0).to_be_bytes();
+            let at = (i64::from(n) * 3_600_000_000).to_be_bytes();
+            row(&[id, name, Some(&score), active, Some(&at)]).split_off(5)
+        })
+        .collect();
+    let mut batch = Batch::default();
+    batch.start(&[Int, Text, Float8, High, Bool, Timestamptz, High]);
+    Box::new(move || {
+        for body in &bodies {
+            batch.row(body);
+        }
+        let cells = batch.packed().cells.len();
+        batch.clear();
+        cells
+    })
 }
 
 pub(super) fn table() -> Box<Work> {

@@ -29,8 +29,8 @@ impl Peer {
 
     fn run_with(&mut self, id: TextId, params: usize, place: Place) -> Plan {
         let run = self.statements.plan(id, params, place, &self.texts);
-        if self.statements.asks_for_pid(&run) {
-            self.statements.answered_pid(true);
+        if self.statements.asks(&run) {
+            self.statements.answered(true, true, b"ISO, MDY");
         }
         self.statements.finished(&run, false);
         run.plan
@@ -68,8 +68,8 @@ fn behind_a_pooler_nothing_is_named_unless_allowed() {
     let mut peer = Peer::new(POLICY);
     for _ in 0..10 {
         let run = peer.statements.plan(1, 1, Place::Own, &peer.texts);
-        if peer.statements.asks_for_pid(&run) {
-            peer.statements.answered_pid(false);
+        if peer.statements.asks(&run) {
+            peer.statements.answered(false, true, b"ISO, MDY");
         }
         peer.statements.finished(&run, false);
         assert_eq!(run.plan, Plan::Unnamed);
@@ -151,7 +151,7 @@ fn names_are_given_up_in_the_same_order_each_time() {
         for id in 1..8 {
             peer.named(id);
         }
-        peer.statements.parameter_changed("TimeZone");
+        peer.statements.parameter_changed("TimeZone", "UTC");
         assert_eq!(peer.unwanted(), [1, 2, 3, 4, 5, 6, 7]);
     }
 }
@@ -223,7 +223,7 @@ fn a_name_given_up_while_its_parse_is_in_flight_is_closed_after_that_if_it_is_ou
         (Some("42P05"), false, false),
     ] {
         for give_up in [
-            (|peer| peer.statements.parameter_changed("TimeZone")) as fn(&mut Peer),
+            (|peer| peer.statements.parameter_changed("TimeZone", "UTC")) as fn(&mut Peer),
             |peer| peer.statements.completed(b"DISCARD ALL"),
         ] {
             let mut peer = Peer::new(POLICY);
@@ -245,7 +245,7 @@ fn an_older_name_that_fails_does_not_take_a_newer_one_of_its_text_away() {
     let mut peer = Peer::new(POLICY);
     peer.named(1);
     let older = peer.statements.plan(1, 1, Place::Own, &peer.texts);
-    peer.statements.parameter_changed("TimeZone");
+    peer.statements.parameter_changed("TimeZone", "UTC");
     assert_eq!(peer.named(1), 2);
     assert_eq!(peer.unwanted(), [1]);
     assert!(peer.statements.failed(&older, false, "26000", "ERROR"));
@@ -277,9 +277,104 @@ fn discard_and_deallocate_are_noticed() {
 fn settings_that_change_constants_end_all_names() {
     let mut peer = Peer::new(POLICY);
     peer.named(1);
-    peer.statements.parameter_changed("application_name");
+    peer.statements.parameter_changed("application_name", "x");
     assert_eq!(peer.run(1), Plan::Bound(1));
-    peer.statements.parameter_changed("TimeZone");
+    peer.statements.parameter_changed("TimeZone", "UTC");
     assert_eq!(peer.run(1), Plan::Unnamed);
     assert_eq!(peer.unwanted(), [1]);
+}
+
+const BOTH: Numbers = Numbers {
+    float8: true,
+    timestamptz: true,
+};
+
+/// A peer on which text 1 is named, with a column of each kind.
+fn with_columns() -> Peer {
+    let mut peer = Peer::new(POLICY);
+    for _ in 0..4 {
+        let run = peer.statements.plan(1, 1, Place::Own, &peer.texts);
+        if peer.statements.asks(&run) {
+            peer.statements.answered(true, true, b"ISO, DMY");
+        }
+        let columns = vec![Column::Text, Column::Float8, Column::Timestamptz];
+        peer.statements.described(&run, columns);
+        peer.statements.finished(&run, false);
+    }
+    peer
+}
+
+fn formats(peer: &mut Peer, taken: Numbers) -> Vec<i16> {
+    let run = peer.statements.plan(1, 1, Place::Own, &peer.texts);
+    let mut formats = vec![7];
+    peer.statements.formats(&run, taken, &mut formats);
+    formats
+}
+
+#[test]
+fn a_bound_statement_gives_numbers_to_who_takes_them() {
+    let mut peer = with_columns();
+    assert_eq!(formats(&mut peer, BOTH), [0, 1, 1]);
+    let (float8, timestamptz) = (true, false);
+    assert_eq!(formats(&mut peer, Numbers { float8, timestamptz }), [0, 1, 0]);
+    assert_eq!(formats(&mut peer, Numbers::default()), [0; 0]);
+}
+
+#[test]
+fn numbers_that_would_not_be_what_their_texts_say_come_as_text() {
+    let mut peer = with_columns();
+    peer.statements.float_digits_mentioned();
+    assert_eq!(formats(&mut peer, BOTH), [0, 0, 1]);
+    peer.statements.completed(b"RESET");
+    assert_eq!(formats(&mut peer, BOTH), [0, 0, 1], "not asked again yet");
+    peer.statements.date_style(b"German, DMY");
+    assert_eq!(formats(&mut peer, BOTH), [0; 0]);
+    peer.statements.answered(true, true, b"ISO, MDY");
+    assert_eq!(formats(&mut peer, BOTH), [0, 0, 1], "mentioned since it was asked");
+    peer.statements.sent(true);
+    peer.statements.answered(true, true, b"ISO, MDY");
+    assert_eq!(formats(&mut peer, BOTH), [0, 1, 1]);
+    peer.statements.answered(true, false, b"ISO, MDY");
+    assert_eq!(formats(&mut peer, BOTH), [0, 0, 1]);
+}
+
+#[test]
+fn after_a_reset_the_settings_are_asked_for_along_with_the_next_name() {
+    let mut peer = with_columns();
+    peer.statements.completed(b"RESET");
+    let asks: Vec<_> = (0..4)
+        .map(|_| {
+            let run = peer.statements.plan(2, 1, Place::Own, &peer.texts);
+            let asks = peer.statements.asks(&run);
+            peer.statements.sent(asks);
+            if asks {
+                peer.statements.answered(true, true, b"ISO, MDY");
+            }
+            peer.statements.finished(&run, false);
+            (asks, run.plan)
+        })
+        .collect();
+    use Plan::*;
+    let wanted = [
+        (false, Unnamed),
+        (false, Unnamed),
+        (true, Prepare(2)),
+        (false, Bound(2)),
+    ];
+    assert_eq!(asks, wanted);
+    assert_eq!(formats(&mut peer, BOTH), [0, 1, 1]);
+}
+
+#[test]
+fn after_somebody_else_has_spoken_everything_is_asked_again() {
+    let mut peer = with_columns();
+    peer.statements.spoken_past();
+    assert_eq!(peer.unwanted(), [1]);
+    let run = peer.statements.plan(1, 1, Place::Own, &peer.texts);
+    assert!(!peer.statements.asks(&run));
+    peer.statements.finished(&run, false);
+    let run = peer.statements.plan(1, 1, Place::Own, &peer.texts);
+    peer.statements.finished(&run, false);
+    let run = peer.statements.plan(1, 1, Place::Own, &peer.texts);
+    assert_eq!((run.plan, peer.statements.asks(&run)), (Plan::Unnamed, true));
 }
