@@ -11,10 +11,12 @@ const { withClient, withPool, rejection } = require('../support')
 
 const limit = { timeout: 30000 }
 
-/** The texts that the connection has prepared under a name of heys-db's, asked by the simple protocol. */
+let asked = 0
+
+/** The texts that the connection has prepared under a name of heys-db's, asked in other words each time. */
 async function prepared(client) {
   const { rows } = await client.query(
-    "SELECT statement, generic_plans::int, custom_plans::int FROM pg_prepared_statements WHERE name LIKE '\\_\\_heys\\_%' ORDER BY prepare_time",
+    `/* ${asked++} */ SELECT statement, generic_plans::int, custom_plans::int FROM pg_prepared_statements WHERE name LIKE '\\_\\_heys\\_%' ORDER BY prepare_time`,
   )
   return rows
 }
@@ -57,11 +59,20 @@ describe('statements prepared by themselves', limit, () => {
       assert.deepEqual(await texts(client), [text])
     }))
 
-  it('a query without values, or with a name of its own, is sent as ever', () =>
+  it('a query without values has a name, too', () =>
+    withClient({}, async (client) => {
+      const text = "SELECT 1 AS n, 'x' AS t"
+      const first = await client.query(text)
+      for (let i = 0; i < 9; i++) assert.deepEqual(await client.query(text), first)
+      assert.deepEqual(await texts(client), [text])
+    }))
+
+  it('a query with a name of its own, several statements, and what is not planned are sent as ever', () =>
     withClient({}, async (client) => {
       for (let i = 0; i < 9; i++) {
-        await client.query('SELECT 1')
         await client.query({ name: 'mine', text: 'SELECT $1::int', values: [1] })
+        assert.equal((await client.query('SELECT 1; SELECT 2')).length, 2)
+        await client.query('SHOW TimeZone')
       }
       assert.deepEqual(await texts(client), [])
     }))
@@ -75,7 +86,7 @@ describe('statements prepared by themselves', limit, () => {
         await client.query('SELECT pg_sleep(0.002)')
       }
       assert.equal(times.size, 9)
-      assert.deepEqual(await texts(client), [])
+      assert.deepEqual(await texts(client), ['SELECT pg_sleep(0.002)'])
     }))
 
   it('names are bounded; the one used least recently is closed', () =>

@@ -28,6 +28,7 @@ const DRAINED = 15
 const REPEAT = 16
 const BINARY = 2
 const SHARED = 4
+const SIMPLE = 32
 
 /** SQLSTATE query_canceled. */
 const QUERY_CANCELED = '57014'
@@ -646,7 +647,7 @@ class Client extends EventEmitter {
     if (values && !Array.isArray(values)) return new Error('Query values must be an array')
     try {
       if (!task.extended) this._sendSimple(task)
-      else if (name || !this._sendKnown(task)) this._extended(task, known, this._prepared(task))
+      else if (name || !this._sendKnown(task, 0)) this._extended(task, known, this._prepared(task))
     } catch (error) {
       return error
     }
@@ -655,12 +656,11 @@ class Client extends EventEmitter {
   }
 
   _sendSimple(task) {
-    if (texts.isCurrent(task.textId)) this._native.queryKnown(this._session, task.textId, 0)
-    else this._native.query(this._session, task.text || '', 0)
+    if (!this._sendKnown(task, SIMPLE)) this._native.query(this._session, task.text || '', 0)
   }
 
   /** Sends a text that comes again by its number; false: it has none, or its name may have made it fail. */
-  _sendKnown(task) {
+  _sendKnown(task, simple) {
     const { text, portal, unnamed } = task
     // With the option pipeline others may be behind it already, and must not overtake it.
     if (portal || unnamed || !text || this.pipeline) return false
@@ -668,8 +668,8 @@ class Client extends EventEmitter {
     if (!texts.isCurrent(id)) return false
     // What else takes parsers from somewhere could be asked for them once too often.
     const numbers = task.types === undefined ? numbersTaken() : 0
-    const flags = (task.binary ? BINARY : numbers) | (task.shares ? SHARED : 0)
-    this._native.known(this._session, id, this._prepared(task), flags)
+    const flags = simple | (task.binary && simple === 0 ? BINARY : numbers) | (task.shares ? SHARED : 0)
+    this._native.known(this._session, id, simple === 0 ? this._prepared(task) : null, flags)
     return true
   }
 

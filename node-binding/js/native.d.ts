@@ -130,6 +130,8 @@ export const enum Flag {
   Float8 = 8,
   /** timestamptz may come as numbers (known only). */
   Timestamptz = 16,
+  /** A Query, unless it has a name (known only). */
+  Simple = 32,
 }
 
 export interface Native {
@@ -160,11 +162,9 @@ export interface Native {
   text(id: number, text: string): void
   /** Forgets every text. */
   clearTexts(): void
-  /** As `query`, with a text's number. */
-  queryKnown(session: number, text: number, flags: number): void
   /**
-   * As `extended`, with a text's number: it may go out under a name of the addon's own. A REPEAT record in place of ERROR
-   * says that only the name is to blame: send it with `extended` after its READY.
+   * As `extended`, or `query` (Flag.Simple), with a text's number: it may go out under a name of the addon's own. A REPEAT
+   * record in place of ERROR says that only the name is to blame: send it with those after its READY.
    */
   known(session: number, text: number, values: readonly (string | ArrayBufferView | null)[] | null, flags: number): void
   /** Lets `known` give names on this session. */

@@ -147,11 +147,6 @@ functions! {
         DONE()
     }
 
-    c"queryKnown" => fn query_known(js, environment, arguments, 3) {
-        requests::query_known(js, environment, arguments)?;
-        DONE()
-    }
-
     c"known" => fn known(js, environment, arguments, 4) {
         requests::known(js, environment, arguments)?;
         DONE()

@@ -8,7 +8,7 @@ use heys_core::statements::Numbers;
 
 use crate::env::Environment;
 use crate::raw::{Js, Type, Value};
-use crate::session::{BINARY, FLOAT8, SHARED, Scratch, Session, Span, TIMESTAMPTZ};
+use crate::session::{BINARY, FLOAT8, SHARED, SIMPLE, Scratch, Session, Span, TIMESTAMPTZ};
 
 /// Buffers longer than this are not kept for the next query.
 const TEXT_KEPT: usize = 256 * 1024;
@@ -82,23 +82,7 @@ pub(crate) fn text(js: Js, environment: &Environment, [id, text]: [Value; 2]) ->
     })
 }
 
-/// `queryKnown(session, text, flags)`: as `query`, with a text's number.
-pub(crate) fn query_known(
-    js: Js,
-    environment: &Environment,
-    [session, text, flags]: [Value; 3],
-) -> Result<(), Refused> {
-    let session = find(js, environment, session)?;
-    let text = js.get_int(text).unwrap_or(0) as u32;
-    let texts = environment.texts.borrow();
-    session
-        .request(js.get_int(flags).unwrap_or(0), |wire| {
-            wire.query_known(text, &texts, environment.now())
-        })
-        .map_err(|error| error.to_string())
-}
-
-/// `known(session, text, values, flags)`: as `extended`, with a text's number.
+/// `known(session, text, values, flags)`: as `query` or `extended`, with a text's number.
 pub(crate) fn known(
     js: Js,
     environment: &Environment,
@@ -112,6 +96,7 @@ pub(crate) fn known(
         let params = params(&mut scratch.params, &mut scratch.spans, &scratch.text, 0);
         let request = Known {
             text,
+            simple: flags & SIMPLE != 0,
             params: &params,
             binary: flags & BINARY != 0,
             numbers: Numbers {

@@ -38,6 +38,8 @@ pub(crate) const SHARED: i32 = 4;
 pub(crate) const FLOAT8: i32 = 8;
 /// Flag of a query: timestamptz may come as numbers.
 pub(crate) const TIMESTAMPTZ: i32 = 16;
+/// Flag of a query: a Query, unless it has a name.
+pub(crate) const SIMPLE: i32 = 32;
 
 /// One connection. Shared by the environment's slab, its libuv handles and whoever works with it right now; its parts
 /// are cells that are never borrowed while JavaScript runs.

@@ -118,11 +118,13 @@ pub struct Extended<'a> {
     pub max_rows: i32,
 }
 
-/// An extended query whose text is known: it may go out under a name of our own ([`crate::statements`]).
+/// A query whose text is known: it may go out under a name of our own ([`crate::statements`]).
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
     /// The text, by its number.
     pub text: crate::statements::TextId,
+    /// Without a name it goes out as a Query, without parameters.
+    pub simple: bool,
     /// Parameters.
     pub params: &'a [Param<'a>],
     /// Ask for all result columns in binary format.

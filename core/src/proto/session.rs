@@ -13,7 +13,7 @@ use super::startup::Authentication;
 use super::{Event, Extended, Known, RowSink, ServerError, SinkState, Startup, Target, TransactionStatus, requests};
 use crate::error::Kind;
 use crate::rows::NUMBER;
-use crate::statements::{Column, Place, Plan, Policy, Run, Statements, TextId, Texts, mentions_float_digits};
+use crate::statements::{Column, Place, Plan, Policy, Run, Statements, Texts, mentions_float_digits};
 use crate::{Error, Result};
 
 /// PostgreSQL's MaxAllocSize: no message's content is longer (memutils.h, stringinfo.c). The length word adds 4.
@@ -173,20 +173,11 @@ impl Session {
         self.may_request()?;
         requests::query(&mut self.out, sql)?;
         self.note_mention(|| mentions_float_digits(sql.as_bytes()));
-        self.push(Form::Simple, None);
+        self.push(Form::Simple);
         Ok(())
     }
 
-    /// As [`Session::query`], with a text that is known.
-    pub(super) fn query_known(&mut self, text: TextId, texts: &Texts, now: Duration) -> Result<()> {
-        self.may_request()?;
-        requests::query(&mut self.out, texts.sql(text).ok_or_else(unknown_text)?)?;
-        self.note_mention(|| texts.mentions_float_digits(text));
-        self.push(Form::Simple, Some((Run::unnamed(text), now)));
-        Ok(())
-    }
-
-    /// As [`Session::extended`], with a text that is known: it may go out under a name.
+    /// As [`Session::query`] or [`Session::extended`], with a text that is known: it may go out under a name.
     pub(super) fn known(&mut self, query: &Known<'_>, texts: &Texts, now: Duration) -> Result<()> {
         self.may_request()?;
         let sql = texts.sql(query.text).ok_or_else(unknown_text)?;
@@ -211,30 +202,38 @@ impl Session {
             portal: "",
             max_rows: 0,
         };
+        let simple = query.simple && run.plan == Plan::Unnamed;
         let before = self.out.len();
-        let written = write_known(&mut self.out, asks, self.statements.unwanted(), &extended);
+        let written = match simple {
+            // A Query has no room for others before it.
+            true => write_question(&mut self.out, asks).and_then(|()| requests::query(&mut self.out, sql)),
+            false => write_known(&mut self.out, asks, self.statements.unwanted(), &extended),
+        };
         if written.is_err() {
             self.out.truncate(before);
             self.statements.unsent(&run);
             return written;
         }
-        self.statements.sent(asks);
+        if !simple {
+            self.statements.closed_unwanted();
+        }
         if asks {
-            self.push(Form::Question, None);
+            self.statements.asked();
+            self.push(Form::Question);
         }
         self.note_mention(|| texts.mentions_float_digits(query.text));
         self.requests.push_back(Request {
-            form: Form::Extended,
+            form: if simple { Form::Simple } else { Form::Extended },
             run: Some((run, now)),
             numbers,
         });
         Ok(())
     }
 
-    fn push(&mut self, form: Form, run: Option<(Run, Duration)>) {
+    fn push(&mut self, form: Form) {
         self.requests.push_back(Request {
             form,
-            run,
+            run: None,
             numbers: false,
         });
     }
@@ -249,14 +248,14 @@ impl Session {
         self.may_request()?;
         requests::extended(&mut self.out, query)?;
         self.note_mention(|| query.sql.is_some_and(|sql| mentions_float_digits(sql.as_bytes())));
-        self.push(Form::Extended, None);
+        self.push(Form::Extended);
         Ok(())
     }
 
     pub(super) fn close(&mut self, target: Target, name: &str) -> Result<()> {
         self.may_request()?;
         requests::close(&mut self.out, target, name)?;
-        self.push(Form::Extended, None);
+        self.push(Form::Extended);
         Ok(())
     }
 
@@ -610,11 +609,13 @@ impl Session {
     }
 }
 
+fn write_question(out: &mut BytesMut, asks: bool) -> Result<()> {
+    if asks { requests::query(out, QUESTION) } else { Ok(()) }
+}
+
 /// Our question, if there is one, then Close of what nobody uses, and the request itself.
 fn write_known(out: &mut BytesMut, asks: bool, unwanted: &[u32], query: &Extended<'_>) -> Result<()> {
-    if asks {
-        requests::query(out, QUESTION)?;
-    }
+    write_question(out, asks)?;
     for &number in unwanted {
         requests::close_unsynced(out, Target::Statement, Name::of(number).as_str())?;
     }

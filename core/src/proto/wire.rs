@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::session::{Session, closed};
 use super::tls::Plain;
 use super::{Event, Extended, Known, RowSink, Startup, Target, Tls, TransactionStatus};
-use crate::statements::{Policy, Statements, TextId, Texts};
+use crate::statements::{Policy, Statements, Texts};
 use crate::{Error, Result};
 
 /// One connection's whole protocol state. Send it between threads freely; it holds no socket.
@@ -121,13 +121,9 @@ impl Wire {
         self.session.statements = Statements::of_at_most(policy, most);
     }
 
-    /// As [`Wire::query`], with a text that is known to `texts`, so that its time is noted by [`Wire::finished`].
-    pub fn query_known(&mut self, text: TextId, texts: &Texts, now: Duration) -> Result<()> {
-        self.session.query_known(text, texts, now)
-    }
-
-    /// As [`Wire::extended`], with a text that is known to `texts`: it goes out under a name when that changes nothing but
-    /// its speed. [`Event::Repeat`] asks for it to be sent again without one. `now`: the time since any fixed point.
+    /// As [`Wire::extended`] or [`Wire::query`], with a text that is known to `texts`: it goes out under a name when that
+    /// changes nothing but its speed. [`Event::Repeat`] asks for it to be sent again without one. Its time is noted by
+    /// [`Wire::finished`]. `now`: the time since any fixed point.
     pub fn known(&mut self, query: &Known<'_>, texts: &Texts, now: Duration) -> Result<()> {
         self.session.known(query, texts, now)
     }

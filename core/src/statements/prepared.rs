@@ -82,19 +82,6 @@ pub struct Run {
     pub(crate) place: Place,
 }
 
-impl Run {
-    /// One that nothing but its time is noted of.
-    pub fn unnamed(text: TextId) -> Run {
-        Run {
-            text,
-            plan: Plan::Unnamed,
-            generic: false,
-            params: 0,
-            place: Place::Unknown,
-        }
-    }
-}
-
 /// Whether the process that answers is the one that BackendKeyData named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Own {
@@ -268,14 +255,16 @@ impl Statements {
         &self.unwanted
     }
 
-    /// A run was written, with everything that [`Statements::unwanted`] names, and with the question if it `asked`.
-    pub fn sent(&mut self, asked: bool) {
+    /// Everything that [`Statements::unwanted`] names was closed.
+    pub fn closed_unwanted(&mut self) {
         self.unwanted.clear();
-        if asked {
-            self.float_digits_mentioned = false;
-            if self.own == Own::Unknown {
-                self.own = Own::Asked;
-            }
+    }
+
+    /// The question was written.
+    pub fn asked(&mut self) {
+        self.float_digits_mentioned = false;
+        if self.own == Own::Unknown {
+            self.own = Own::Asked;
         }
     }
 

@@ -20,6 +20,7 @@ fn texts() -> Texts {
 fn send(wire: &mut Wire, texts: &Texts) {
     let query = Known {
         text: TEXT,
+        simple: false,
         params: &[Param::Text(b"1")],
         binary: false,
         numbers: Numbers::default(),
@@ -236,6 +237,7 @@ fn what_cannot_be_written_leaves_nothing_behind() {
     let (mut wire, texts) = seen_twice(ON);
     let query = Known {
         text: TEXT,
+        simple: false,
         params: &vec![Param::Null; 65_536],
         binary: false,
         numbers: Numbers::default(),
@@ -277,6 +279,7 @@ fn reply_of_three(formats: [u8; 3], cells: &[Option<&[u8]>]) -> Vec<u8> {
 fn formats(wire: &mut Wire, texts: &Texts) -> Vec<i16> {
     let query = Known {
         text: TEXT,
+        simple: false,
         params: &[],
         binary: false,
         numbers: NUMBERS,

@@ -246,6 +246,7 @@ impl World {
             } else {
                 let known = Known {
                     text: self.register.number(&sql),
+                    simple: false,
                     params: &params,
                     binary: false,
                     numbers: Numbers::default(),

@@ -76,6 +76,7 @@ pub(super) fn bound() -> Box<Work> {
     let send = |exchange: &mut Exchange| {
         let query = Known {
             text: TEXT,
+            simple: false,
             params: &[Param::Text(b"417")],
             binary: false,
             numbers: Numbers::default(),

@@ -38,7 +38,7 @@ impl Peer {
 
     fn unwanted(&mut self) -> Vec<u32> {
         let unwanted = self.statements.unwanted().to_vec();
-        self.statements.sent(false);
+        self.statements.closed_unwanted();
         unwanted
     }
 
@@ -106,7 +106,6 @@ fn behind_what_may_do_anything_nothing_is_named_or_learnt() {
     for _ in 0..5 {
         assert_eq!(peer.run_with(1, 1, Place::Unknown), Plan::Unnamed);
         assert_eq!(peer.run_with(2, 1, Place::Unknown), Plan::Unnamed);
-        peer.statements.finished(&Run::unnamed(3), false);
     }
     assert_eq!(peer.run(1), Plan::Bound(1));
     assert_eq!(peer.statements.entries.len(), 1);
@@ -331,7 +330,7 @@ fn numbers_that_would_not_be_what_their_texts_say_come_as_text() {
     assert_eq!(formats(&mut peer, BOTH), [0; 0]);
     peer.statements.answered(true, true, b"ISO, MDY");
     assert_eq!(formats(&mut peer, BOTH), [0, 0, 1], "mentioned since it was asked");
-    peer.statements.sent(true);
+    peer.statements.asked();
     peer.statements.answered(true, true, b"ISO, MDY");
     assert_eq!(formats(&mut peer, BOTH), [0, 1, 1]);
     peer.statements.answered(true, false, b"ISO, MDY");
@@ -346,8 +345,8 @@ fn after_a_reset_the_settings_are_asked_for_along_with_the_next_name() {
         .map(|_| {
             let run = peer.statements.plan(2, 1, Place::Own, &peer.texts);
             let asks = peer.statements.asks(&run);
-            peer.statements.sent(asks);
             if asks {
+                peer.statements.asked();
                 peer.statements.answered(true, true, b"ISO, MDY");
             }
             peer.statements.finished(&run, false);
