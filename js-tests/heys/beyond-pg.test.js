@@ -7,6 +7,7 @@
 
 const assert = require('node:assert/strict')
 const { execFile, execFileSync } = require('node:child_process')
+const net = require('node:net')
 const { describe, it } = require('node:test')
 const { provider, pg } = require('../provider')
 const { settings, environment } = require('../server')
@@ -61,6 +62,33 @@ describe('query_timeout', limit, () => {
       await eventually(async () => (await running('cancelled')) === 0)
       assert.ok(Date.now() - started < 5000)
     })
+  })
+
+  it('cancels once more when the server has not heard of it', async () => {
+    const { host, port } = await settings()
+    let lost = 0
+    // Swallows the first CancelRequest (Int32 16, Int32 80877102), as if it had come before the statement.
+    const server = net.createServer((near) => {
+      near.once('data', (first) => {
+        if (first.length === 16 && first.readInt32BE(4) === 80877102 && lost++ === 0) return near.end()
+        const far = net.connect(port, host).on('error', () => near.destroy())
+        far.write(first)
+        near.pipe(far).pipe(near)
+      })
+      near.on('error', () => {})
+    })
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const through = { host: '127.0.0.1', port: server.address().port, application_name: 'deaf' }
+    await withPool({ ...through, max: 1, query_timeout: 200 }, async (pool) => {
+      const { rows } = await pool.query('SELECT pg_backend_pid() AS pid')
+      const started = Date.now()
+      assert.equal((await rejection(pool.query('SELECT pg_sleep(10)'))).message, 'Query read timeout')
+      const after = await pool.query({ text: 'SELECT pg_backend_pid() AS pid', query_timeout: 4000 })
+      assert.deepEqual(after.rows, rows)
+      assert.ok(Date.now() - started < 4000)
+      assert.ok(lost > 1, `${lost} cancels`)
+    })
+    server.close()
   })
 
   it('hands no busy client to the next caller', async () => {

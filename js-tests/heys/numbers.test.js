@@ -17,7 +17,7 @@ const BEFORE = 5
 const FLOATS = `SELECT g, x FROM unnest(ARRAY[0, '-0', 1.5, -2.5, 0.1, 1e14, 1e15, 123456789012345678, 1e-4, 1.25e-5, 5e-324,
   1.7976931348623157e308, 'NaN', 'Infinity', '-Infinity', NULL]::float8[]) WITH ORDINALITY AS u (x, g) WHERE g >= $1`
 const TIMES = `SELECT g, x FROM unnest(ARRAY['2024-01-02 03:04:05.678901+05', '1969-12-31 23:59:59.9995+00', 'infinity',
-  '-infinity', NULL, '0044-03-15 BC', '0001-01-01', '0099-12-31 23:00+00', '0150-05-05', '9999-12-31 23:59:59.999999',
+  '-infinity', NULL, '0001-02-29 00:00+00 BC', '0044-03-15 BC', '0001-01-01', '0099-12-31 23:00+00', '0150-05-05', '9999-12-31 23:59:59.999999',
   '12345-06-07 00:00+00', '1883-11-18 12:03:58+00']::timestamptz[]) WITH ORDINALITY AS u (x, g) WHERE g >= $1`
 
 /** Bind to a name of ours with one parameter of one character, and Describe: its result format codes. */

@@ -37,6 +37,8 @@ const MAY_RESTART = /^\s*(select|insert|update|delete|with|values|merge|table)\b
 
 /** How long a cancelled statement may take to end before its connection is given up. */
 const CANCEL_MILLIS = 5000
+/** The server ignores a cancel that comes before it has begun with the statement. Another follows after this, then 4 times. */
+const CANCEL_AGAIN_MILLIS = 50
 /** RFC 7677 asks for at least 4096; a hostile server could ask for billions. */
 const SCRAM_MAX_ITERATIONS = 100000
 
@@ -766,19 +768,29 @@ class Client extends EventEmitter {
     this._pulse()
   }
 
-  /** Cancels the active statement on the server. Until both its end and the cancel's are seen nothing is sent. */
-  _cancelActive() {
+  /**
+   * Cancels the active statement on the server. Until both its end and the cancel's are seen nothing is sent. While it
+   * still runs, it is cancelled once more after `wait` milliseconds, and so on.
+   */
+  _cancelActive(wait = CANCEL_AGAIN_MILLIS) {
     this._cancels++
     const session = this._session
     const task = this._active
+    let open = true
     for (const follower of this._sent) follower.endangered = follower.shares
-    const giveUp = setTimeout(() => {
-      if (this._session === session && (this._active === task || this._cancels > 0)) this._native.destroy(session)
+    const runs = () => this._session === session && this._active === task
+    const later = (action, millis) => setTimeout(action, millis).unref()
+    later(() => {
+      if (runs() || (open && this._session === session)) this._native.destroy(session)
     }, CANCEL_MILLIS)
-    giveUp.unref()
     const over = () => {
+      open = false
       this._cancels--
       if (this._session === session) this._pulse()
+      const again = () => {
+        if (runs() && this._cancels === 0) this._cancelActive(wait * 4)
+      }
+      if (wait < Infinity && runs()) later(again, wait)
     }
     if (this._driver === null) driver.cancel(session, over)
     else this._driver.cancel(over)
@@ -788,7 +800,8 @@ class Client extends EventEmitter {
   cancel(client, query) {
     const active = client._active
     if (active !== null && active.emitter === query) {
-      if (client._session >= 0) client._cancelActive()
+      // As node-postgres: once.
+      if (client._session >= 0) client._cancelActive(Infinity)
       return
     }
     const waiting = client._queue.findIndex((task) => task.emitter === query)
