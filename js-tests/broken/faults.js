@@ -332,7 +332,13 @@ const faults = [
     'this._session >= 0 && this._active === task) this._cancelActive()',
     'this._session >= 0) this._cancelActive()',
   ),
-  fault('heys/beyond-pg', 'client.js', 'a lost cancel is sent again', 'if (wait < Infinity && runs())', 'if (wait < 0)'),
+  fault(
+    'heys/beyond-pg',
+    'client.js',
+    'a lost cancel is sent again',
+    'if (wait < Infinity && runs())',
+    'if (wait < 0)',
+  ),
   fault(
     'heys/pipeline',
     'pool.js',

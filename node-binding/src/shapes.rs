@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use heys_core::rows::{CellKind, Field, NUMBER};
+use heys_core::proto::NUMBER;
+use heys_core::rows::{CellKind, Field};
 
 use crate::raw::{Js, Value};
 

@@ -81,6 +81,10 @@ pub enum SinkState {
     Full,
 }
 
+/// The format code of a column that comes in binary format although its caller asked for text: a float8 or a timestamptz
+/// of eight bytes, taken as a number ([`crate::statements::Numbers`]). The protocol has 0 and 1 alone.
+pub const NUMBER: i16 = 2;
+
 /// A parameter of the extended protocol, sent untyped (the server infers).
 #[derive(Debug, Clone, Copy)]
 pub enum Param<'a> {
@@ -130,7 +134,7 @@ pub struct Known<'a> {
     /// Ask for all result columns in binary format.
     pub binary: bool,
     /// Else: types that the caller takes as numbers of eight bytes where these are what their texts stand for. The format
-    /// code of such a column in [`Event::RowDescription`] is [`crate::rows::NUMBER`].
+    /// code of such a column in [`Event::RowDescription`] is [`NUMBER`].
     pub numbers: crate::statements::Numbers,
     /// The caller knows that whatever is in flight before it leaves no transaction open and changes no setting and no
     /// name; without this word a request behind others goes out unnamed. One that nothing is in flight before needs none.

@@ -8,6 +8,7 @@ mod name;
 pub(crate) mod reader;
 mod receive;
 mod requests;
+mod result;
 mod server_error;
 mod session;
 mod startup;
@@ -15,7 +16,7 @@ mod tls;
 mod tls_error;
 mod wire;
 
-pub use events::{Event, Extended, Known, Param, RowSink, SinkState, Target, TransactionStatus};
+pub use events::{Event, Extended, Known, NUMBER, Param, RowSink, SinkState, Target, TransactionStatus};
 pub use server_error::ServerError;
 pub use startup::{PasswordRequest, Startup};
 pub use tls::Tls;

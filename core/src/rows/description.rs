@@ -3,10 +3,6 @@
 use crate::Error;
 use crate::proto::reader::Reader;
 
-/// The format code of a column that comes in binary format although its caller asked for text: a float8 or a timestamptz
-/// of eight bytes, taken as a number ([`crate::statements::Numbers`]). The protocol has 0 and 1 alone.
-pub const NUMBER: i16 = 2;
-
 /// One column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
@@ -22,7 +18,7 @@ pub struct Field {
     pub type_size: i16,
     /// `pg_attribute.atttypmod`.
     pub type_modifier: i32,
-    /// 0 text, 1 binary, or [`NUMBER`].
+    /// 0 text, 1 binary, or [`crate::proto::NUMBER`].
     pub format: i16,
 }
 

@@ -4,4 +4,4 @@ mod batch;
 mod description;
 
 pub use batch::{Batch, CellKind, Packed};
-pub use description::{Field, NUMBER, fields};
+pub use description::{Field, fields};

@@ -1,6 +1,6 @@
 //! Replays a server's bytes in pieces and writes down all that comes of them.
 
-use heys_core::proto::{Event, RowSink, SinkState, Startup, Wire};
+use heys_core::proto::{Event, NUMBER, RowSink, SinkState, Startup, Wire};
 use heys_core::rows;
 
 use crate::messages::hello;
@@ -47,7 +47,7 @@ pub(crate) fn describe(event: &Event) -> String {
         Event::RowDescription(body) => {
             let fields = rows::fields(body).unwrap();
             let names = fields.iter().map(|field| {
-                let number = if field.format == rows::NUMBER { "/2" } else { "" };
+                let number = if field.format == NUMBER { "/2" } else { "" };
                 format!(" {}:{}{number}", field.name, field.type_oid)
             });
             format!("columns{}", names.collect::<String>())
