@@ -13,6 +13,7 @@ import { optionsOrExit } from './bench/options.mjs'
 import { profile } from './bench/profile.mjs'
 import { withPeers } from './bench/peers.mjs'
 import { Regimes } from './bench/regimes.mjs'
+import { pooled } from './bench/pooled.mjs'
 import { goalsTable, report } from './bench/report.mjs'
 import { measureCase } from './bench/rounds.mjs'
 import { addon, build } from './build.mjs'
@@ -135,12 +136,13 @@ async function publish(file, result) {
 }
 
 async function main() {
-  const result = options.read ? JSON.parse(readFileSync(options.read, 'utf8')) : await measure()
+  const read = options.read?.map((file) => JSON.parse(readFileSync(file, 'utf8')))
+  const result = read ? pooled(read) : await measure()
   if (result === undefined) return
   console.log(`\n${report(result)}`)
   if (options.goals) console.log(`\n### Goals\n\n${goalsTable(result)}`)
-  const file = options.read ?? save(result)
-  if (!options.read) note(`numbers in ${path.relative(root, file)}`)
+  const file = read?.length === 1 ? options.read[0] : save(result)
+  if (!read) note(`numbers in ${path.relative(root, file)}`)
   if (options.publish) await step('docs/performance.json and docs/performance.svg written', () => publish(file, result))
 }
 

@@ -16,7 +16,7 @@ const HELP = `npm run bench: heys-db and other drivers against one PostgreSQL, i
   --driver NAME    this driver only; may be repeated
   --regime S|F     this regime only
   --json FILE      where the numbers go (target/bench.json)
-  --read FILE      measure nothing, report these numbers
+  --read FILE      measure nothing, report these numbers; may be repeated: the rounds of several runs together
   --goals          compare with the goals (scripts/bench/goals.mjs)
   --profile        where the client's time goes in the first chosen case, for the first chosen driver (needs linux-perf)
   --publish        the numbers to docs/performance.json, and docs/performance.svg from them
@@ -40,7 +40,7 @@ const FLAGS = {
   driver: { type: 'string', multiple: true },
   regime: { type: 'string' },
   json: { type: 'string' },
-  read: { type: 'string' },
+  read: { type: 'string', multiple: true },
   goals: { type: 'boolean', default: false },
   publish: { type: 'boolean', default: false },
   profile: { type: 'boolean', default: false },

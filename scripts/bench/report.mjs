@@ -84,6 +84,12 @@ export function report(result) {
 export function goalsTable(result) {
   const rows = judge(result)
   const missed = rows.filter(({ met }) => !met).length
-  const cells = rows.map(({ what, goal, measured, met }) => [what, goal, measured, met ? 'met' : 'missed'])
-  return `${markdown(['goal', '', 'measured', ''], cells)}\n\n${rows.length - missed} met, ${missed} missed`
+  const cells = rows.map(({ what, goal, measured, met, atBest = '' }) => [
+    what,
+    goal,
+    measured,
+    met ? 'met' : 'missed',
+    atBest,
+  ])
+  return `${markdown(['goal', '', 'medians', '', 'best rounds'], cells)}\n\n${rows.length - missed} met, ${missed} missed`
 }
