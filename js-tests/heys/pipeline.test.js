@@ -8,6 +8,7 @@ const { Pool: PgPool } = require('pg')
 const { pg } = require('../provider')
 const { settings, environment } = require('../server')
 const { withClient, withPool, rejection, eventually } = require('../support')
+const { startProxy } = require('../wire-proxy')
 
 const limit = { timeout: 60000 }
 const BY_ID = 'SELECT id, note FROM shared_table WHERE id = $1'
@@ -70,12 +71,15 @@ const stalled = (name) =>
     }),
   )
 
-/** A cancel that is begun now and has its effect; one that was begun before has had it, too. */
-const anotherCancel = () =>
-  withClient({ query_timeout: 50 }, async (client) => {
-    await rejection(client.query('SELECT pg_sleep(60)'))
-    await client.query('SELECT 1')
-  })
+/** Runs `fn` with a pool behind a proxy, which counts its connections and its cancels. */
+async function withProxiedPool(options, fn) {
+  const proxy = await startProxy(await settings())
+  try {
+    return await withPool({ ...options, host: proxy.host, port: proxy.port }, (pool) => fn(pool, proxy))
+  } finally {
+    await proxy.close()
+  }
+}
 
 const queries = (pool, count, text = BY_ID) =>
   Array.from({ length: count }, (_, i) => pool.query(text, [i + 1]).then(({ rows }) => rows[0].note))
@@ -327,7 +331,7 @@ describe('a time-out among queries that share a connection', limit, () => {
     }))
 
   it('of one that waits behind others cancels it only when its turn has come', () =>
-    withPool({ max: 1, application_name: 'follower' }, async (pool) => {
+    withProxiedPool({ max: 1, application_name: 'follower' }, async (pool, proxy) => {
       const text = 'SELECT note FROM locked_table WHERE id = $1'
       await learn(pool, BY_ID, [1])
       await learn(pool, text, [1])
@@ -336,9 +340,11 @@ describe('a time-out among queries that share a connection', limit, () => {
           const head = queries(pool, 1)
           const late = rejection(pool.query({ text, values: [1], query_timeout: 200 }))
           const last = queries(pool, 1)
+          assert.equal(pool.waitingCount, 0)
           assert.equal((await late).message, 'Query read timeout')
           assert.equal(pool.idleCount, 0)
-          await anotherCancel()
+          await stalled('follower')
+          assert.equal(proxy.accepted, 1, 'a cancel came before its turn')
           await unlockHead()
           assert.deepEqual(await Promise.all([...head, ...last]), ['note 1', 'note 1'])
         }),
@@ -355,14 +361,37 @@ describe('a time-out among queries that share a connection', limit, () => {
         whileLocked('locked_table', async () => {
           const [head] = queries(pool, 1)
           const late = rejection(pool.query({ text, values: [1], query_timeout: 200 }))
+          assert.equal(pool.waitingCount, 0)
           assert.equal((await late).message, 'Query read timeout')
+          const runs = pool.connect().then((client) => {
+            const { activeQuery } = client
+            client.release()
+            return activeQuery
+          })
           await unlockHead()
           assert.equal(await head, 'note 1')
           // It still runs: its cancel is on its way.
-          assert.equal(pool.idleCount, 0)
+          assert.deepEqual([pool.waitingCount, pool.idleCount], [1, 0])
+          assert.equal(await runs, null)
         }),
       )
-      await eventually(() => pool.idleCount === 1)
+    }))
+
+  it('of one that waits behind others does not make their head young again', () =>
+    withPool({ max: 1 }, async (pool) => {
+      const text = 'SELECT note FROM locked_table WHERE id = $1'
+      await learn(pool, BY_ID, [1])
+      await learn(pool, text, [1])
+      await whileLocked('shared_table', async (unlock) => {
+        const [head] = queries(pool, 1)
+        const late = rejection(pool.query({ text, values: [1], query_timeout: 200 }))
+        assert.equal(pool.waitingCount, 0)
+        assert.equal((await late).message, 'Query read timeout')
+        const [next] = queries(pool, 1)
+        assert.equal(pool.waitingCount, 1)
+        await unlock()
+        assert.deepEqual(await Promise.all([head, next]), ['note 1', 'note 1'])
+      })
     }))
 
   it('hits nobody else, however often heads are cancelled', async () =>
