@@ -162,7 +162,7 @@ class Play {
   run(target, form, seed, label = 'query') {
     // What throws is told at once, unless the server still has to answer; pg asks it something even then.
     this.settling = !this.isSendable(seed)
-    const statement = statementOf(seed)
+    const statement = this.answerable(target, statementOf(seed))
     return this.outcome(label, (back) => {
       switch (form) {
         case 'callback':
@@ -179,6 +179,12 @@ class Play {
           return target.query(statement)
       }
     })
+  }
+
+  /** After an error of a query with `rows` pg sends no Sync, and its client never hears of anything again. */
+  answerable(target, statement) {
+    if (statement.rows && (target === this.pool || target.getTransactionStatus() === 'E')) delete statement.rows
+    return statement
   }
 
   /** A Query with events. */
@@ -236,7 +242,7 @@ class Play {
   /** A statement held by a lock, ended in one of many ways. */
   async lock({ slot, end }) {
     const client = this.slots[slot]
-    if (!client || client.getTransactionStatus() !== 'I') return
+    if (!client || client.getTransactionStatus() !== 'I' || !client._queryable) return
     const holder = new this.pg.Client(this.options)
     holder.on('error', () => {})
     await holder.connect()
@@ -270,6 +276,8 @@ class Play {
     // The server's goodbye comes before the end of its connection.
     for (let i = 0; end === 'terminate' && client._queryable && i < 400; i++) await sleep(5)
     await this.outcome('after it', () => client.query('SELECT 1 AS alive'))
+    // Of a later statement, 100 ms would let the machine's load decide.
+    if (end === 'statementTimeout') await client.query('SET statement_timeout TO DEFAULT').catch(() => {})
   }
 
   async untilBlocked(holder, pid, end) {
