@@ -375,3 +375,41 @@ fn what_may_change_the_settings_brings_text_back() {
     answer(&mut wire, &mut texts, &reply.concat());
     assert_eq!(formats(&mut wire, &texts), [0; 0]);
 }
+
+#[test]
+fn a_text_without_parameters_is_a_query_until_it_has_a_name() {
+    let (mut wire, mut texts) = (open(), texts());
+    wire.prepare_by_itself(ON);
+    let send = |wire: &mut Wire, texts: &Texts| {
+        let query = Known {
+            text: TEXT,
+            simple: true,
+            params: &[],
+            binary: false,
+            numbers: NUMBERS,
+            autocommit: false,
+        };
+        wire.known(&query, texts, NOW).unwrap();
+        summary(&take(wire))
+    };
+    let rows = [columns(&[("a", 23)]), row(&[Some(b"1")]), complete("SELECT 1")].concat();
+    let result = [&rows[..], &ready(b'I')].concat();
+    let told = &RESULT["ParseComplete\n".len()..];
+    for (wanted, before) in [("Q", vec![]), ("Q", vec![]), ("QQ", pid("7"))] {
+        assert_eq!(send(&mut wire, &texts), wanted);
+        assert_eq!(answer(&mut wire, &mut texts, &[before, result.clone()].concat()), told);
+    }
+    assert_eq!(send(&mut wire, &texts), "P(__heys_1)B(__heys_1)DES");
+    assert_eq!(answer(&mut wire, &mut texts, &reply(true, b'I')), RESULT);
+    assert_eq!(send(&mut wire, &texts), "B(__heys_1)DES");
+    assert_eq!(answer(&mut wire, &mut texts, &reply(false, b'I')), told);
+    // What is given up is closed by the next request that has room for it; a Query has none.
+    wire.query("SET TimeZone TO UTC").unwrap();
+    take(&mut wire);
+    let changed = [complete("SET"), parameter("TimeZone", "UTC"), ready(b'I')].concat();
+    answer(&mut wire, &mut texts, &changed);
+    assert_eq!(send(&mut wire, &texts), "Q");
+    answer(&mut wire, &mut texts, &result);
+    self::send(&mut wire, &texts);
+    assert_eq!(summary(&take(&mut wire)), "C(__heys_1)PBDES");
+}
