@@ -64,7 +64,7 @@ class Pair {
         (result) => result,
         (error) => error,
       )
-    // Seen, seen, asked who the server is, named, bound.
+    // Not known yet, seen, seen, asked who the server is, named; then bound.
     for (let i = 0; client === this.named && i < 5; i++) await ask(client)
     return [await ask(this.pg), await ask(client)]
   }

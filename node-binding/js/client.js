@@ -37,7 +37,7 @@ const MAY_RESTART = /^\s*(select|insert|update|delete|with|values|merge|table)\b
 
 /** How long a cancelled statement may take to end before its connection is given up. */
 const CANCEL_MILLIS = 5000
-/** The server ignores a cancel that comes before it has begun with the statement. Another follows after this, then 4 times. */
+/** The server ignores a cancel that comes before it has begun with the statement. Another follows after this, the next after four times as long, and so on. */
 const CANCEL_AGAIN_MILLIS = 50
 /** RFC 7677 asks for at least 4096; a hostile server could ask for billions. */
 const SCRAM_MAX_ITERATIONS = 100000

@@ -154,13 +154,14 @@ function kindIn(decoder, i, hold) {
   return hold || kind >= KIND_BYTES ? kind : 0
 }
 
-/** What makes a cell of two words a value: (low, high) → value. */
+/** What makes a cell a value, (low, high) → value, if its column's are of two words. */
 function wide(decoder, i) {
   const kind = decoder.shape.kinds[i]
+  if (kind < KIND_FLOAT8) return undefined
   const conversion = decoder.conversions[i]
   if (kind === KIND_FLOAT8 && conversion === AS_FLOAT) return numbers.float
   if (kind === KIND_TIMESTAMPTZ && conversion === AS_INSTANT) return numbers.instant((s) => types.slowParser(1184)(s))
-  const parse = conversion === AS_TEXT ? null : converter(decoder, i)
+  const parse = converter(decoder, i)
   return kind === KIND_FLOAT8 ? numbers.floatFromText(parse) : numbers.instantFromText(parse)
 }
 
@@ -189,7 +190,7 @@ function interpret(decoder, words, at, rows, hold, text, out) {
   for (let i = 0; i < count; i++) {
     convert.push(converter(decoder, i))
     read.push(reader(decoder, i))
-    wides.push(shape.kinds[i] >= KIND_FLOAT8 ? wide(decoder, i) : undefined)
+    wides.push(wide(decoder, i))
   }
   let offset = 0
   for (let row = 0; row < rows; row++) {
@@ -287,7 +288,7 @@ function generate(decoder, hold) {
     ` out.push(${rowCode(decoder)}) } }`
   const functions = decoder.shape.fields.map((_, i) => converter(decoder, i))
   const readers = decoder.shape.fields.map((_, i) => reader(decoder, i))
-  const wides = decoder.shape.kinds.map((kind, i) => (kind >= KIND_FLOAT8 ? wide(decoder, i) : undefined))
+  const wides = decoder.shape.fields.map((_, i) => wide(decoder, i))
   const { WORDS, DOUBLE } = numbers
   return new Function('F', 'P', 'R', 'W', 'S', 'D', body)(functions, decoder.parsers, readers, wides, WORDS, DOUBLE)
 }

@@ -52,13 +52,19 @@ function instantText(low, high) {
   return year > 0 ? String(year).padStart(4, '0') + rest : `${String(1 - year).padStart(4, '0')}${rest} BC`
 }
 
+function float(low, high) {
+  if (low === -1 && high === -1) return null
+  WORDS[0] = low
+  WORDS[1] = high
+  return DOUBLE[0]
+}
+
 /** (low, high) → value; `parse` takes the text, or is null for the text itself. */
 function floatFromText(parse) {
   return (low, high) => {
-    if (low === -1 && high === -1) return null
-    WORDS[0] = low
-    WORDS[1] = high
-    return parse === null ? floatText(DOUBLE[0]) : parse(floatText(DOUBLE[0]))
+    const number = float(low, high)
+    if (number === null) return null
+    return parse === null ? floatText(number) : parse(floatText(number))
   }
 }
 
@@ -67,13 +73,6 @@ function instantFromText(parse) {
     if (high === INT_MIN) return null
     return parse === null ? instantText(low, high) : parse(instantText(low, high))
   }
-}
-
-function float(low, high) {
-  if (low === -1 && high === -1) return null
-  WORDS[0] = low
-  WORDS[1] = high
-  return DOUBLE[0]
 }
 
 /** `parse`: pg-types's, for years and words that are not ordinary. */

@@ -11,6 +11,18 @@ use crate::replay::{Transcript, give, open, poll, replay, take};
 const TEXT: u32 = 3;
 const NOW: Duration = Duration::from_secs(1);
 
+const PLAIN: Known<'static> = Known {
+    text: TEXT,
+    simple: false,
+    params: &[],
+    binary: false,
+    numbers: Numbers {
+        float8: false,
+        timestamptz: false,
+    },
+    autocommit: false,
+};
+
 fn texts() -> Texts {
     let mut texts = Texts::default();
     texts.insert(TEXT, "SELECT $1");
@@ -19,12 +31,8 @@ fn texts() -> Texts {
 
 fn send(wire: &mut Wire, texts: &Texts) {
     let query = Known {
-        text: TEXT,
-        simple: false,
         params: &[Param::Text(b"1")],
-        binary: false,
-        numbers: Numbers::default(),
-        autocommit: false,
+        ..PLAIN
     };
     wire.known(&query, texts, NOW).unwrap();
 }
@@ -236,12 +244,8 @@ fn in_a_transaction_and_behind_what_is_in_flight_nothing_is_named() {
 fn what_cannot_be_written_leaves_nothing_behind() {
     let (mut wire, texts) = seen_twice(ON);
     let query = Known {
-        text: TEXT,
-        simple: false,
         params: &vec![Param::Null; 65_536],
-        binary: false,
-        numbers: Numbers::default(),
-        autocommit: false,
+        ..PLAIN
     };
     assert!(wire.known(&query, &texts, NOW).is_err());
     assert!(wire.known(&Known { text: 99, ..query }, &texts, NOW).is_err());
@@ -278,12 +282,8 @@ fn reply_of_three(formats: [u8; 3], cells: &[Option<&[u8]>]) -> Vec<u8> {
 /// Sends the text and says which result formats its Bind asks for.
 fn formats(wire: &mut Wire, texts: &Texts) -> Vec<i16> {
     let query = Known {
-        text: TEXT,
-        simple: false,
-        params: &[],
-        binary: false,
         numbers: NUMBERS,
-        autocommit: false,
+        ..PLAIN
     };
     wire.known(&query, texts, NOW).unwrap();
     let sent = take(wire);
@@ -382,12 +382,9 @@ fn a_text_without_parameters_is_a_query_until_it_has_a_name() {
     wire.prepare_by_itself(ON);
     let send = |wire: &mut Wire, texts: &Texts| {
         let query = Known {
-            text: TEXT,
             simple: true,
-            params: &[],
-            binary: false,
             numbers: NUMBERS,
-            autocommit: false,
+            ..PLAIN
         };
         wire.known(&query, texts, NOW).unwrap();
         summary(&take(wire))
